@@ -1,0 +1,2 @@
+//! Talks to the daemon.
+fn main() {}

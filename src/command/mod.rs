@@ -1,0 +1,1 @@
+//! START, CHECK, STOP, IDLE and READY commands: spawned, timed, read, reaped.

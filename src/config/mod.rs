@@ -1,0 +1,1 @@
+//! The configuration: INI lines to one table of keys to a validated model, every error at once.

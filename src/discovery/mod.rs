@@ -1,0 +1,1 @@
+//! Where destinations come from: fixed ones for now.

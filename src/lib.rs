@@ -1,0 +1,32 @@
+//! sleepingd keeps TCP services asleep until somebody connects.
+//!
+//! # The map
+//!
+//! | module | what lives there | may use |
+//! | --- | --- | --- |
+//! | [`model`] | names, addresses, durations, policies: plain data, no I/O | nothing of ours |
+//! | [`service`] | the heart: generations and their lifecycle, the hold queue, idle policy, balancing. Inputs and `now` in, outputs out | `model` |
+//! | [`config`] | the INI file: lines, keys, validation, explanation | `service`, `model` |
+//! | [`command`] | START/CHECK/STOP/IDLE: spawn, user, timeout, output, exit | `model`, `sys` |
+//! | [`readiness`] | is anybody listening there yet? | `model`, `sys` |
+//! | [`relay`] | the two-way copy between a client and a destination | `model`, `sys` |
+//! | [`discovery`] | where destinations come from | `model`, `sys` |
+//! | [`control`] | the HTTP API on a unix socket, server and client side by side | `model`, `sys` |
+//! | [`systemd`] | socket activation, notification, descriptor store, journal | `model`, `sys` |
+//! | [`sys`] | small typed wrappers around system calls; the only `unsafe` | `model` |
+//! | [`daemon`] | carries out what `service` decides: one task per service | all of the above |
+//!
+//! Siblings never import one another: what one of them needs from another is a request among
+//! the outputs of [`service`], and [`daemon`] carries it out. `tests/layering.rs` guards this.
+
+pub mod command;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod discovery;
+pub mod model;
+pub mod readiness;
+pub mod relay;
+pub mod service;
+pub mod sys;
+pub mod systemd;

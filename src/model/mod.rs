@@ -1,0 +1,23 @@
+//! Plain data that every module speaks: names, addresses, durations, policies. No I/O, no clock.
+
+pub mod addr;
+pub mod cidr;
+pub mod command;
+pub mod definition;
+pub mod duration;
+pub mod ids;
+pub mod name;
+pub mod outcome;
+pub mod time;
+
+pub use addr::{ClientAddr, Destination, ListenAddr, LocalAddr};
+pub use cidr::{Cidr, CidrList};
+pub use command::{Action, CommandExit, CommandLine, CommandOutcome, CommandRequest};
+pub use definition::{
+    Access, Account, Balance, CommandTimeouts, Definition, Environment, IdleOn, IdlePolicy, Limits,
+    Mode, Origin, Policy, Recipe, Timeouts, WakeOn,
+};
+pub use ids::{CommandId, ConnId, GenerationId, ProbeId};
+pub use name::{ServiceName, Slug};
+pub use outcome::{End, Outcome, Side};
+pub use time::Timestamp;

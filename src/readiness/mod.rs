@@ -1,0 +1,1 @@
+//! Is anybody listening there yet?

@@ -1,0 +1,1 @@
+//! The two-way copy between one client and one destination.

@@ -1,0 +1,1 @@
+//! Who listens? Asks the kernel by NETLINK_SOCK_DIAG (sock_diag(7)).

@@ -1,0 +1,1 @@
+//! Descriptors: CLOEXEC, extended attributes, resource limits.

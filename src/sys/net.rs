@@ -1,0 +1,1 @@
+//! Sockets that are not yet with the runtime: listening, accepted, connecting.

@@ -1,0 +1,1 @@
+//! A connected socket with the runtime.

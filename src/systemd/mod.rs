@@ -1,0 +1,1 @@
+//! What systemd gives and is told: sockets, notifications, stored descriptors, the journal.
