@@ -1,0 +1,3 @@
+//! The configuration, through its public face.
+
+mod support {}
