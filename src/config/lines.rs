@@ -260,6 +260,7 @@ impl<'a> Reader<'a> {
     fn quoted_lines(&mut self, first: &str, quote: char) -> Result<Value, String> {
         let begin = self.next;
         let mut text = first.to_owned();
+        let mut swallowed = Vec::new();
         for _ in 1..MAX_QUOTED_LINES {
             let Some(line) = self.take() else { break };
             if let Some(fault) = fault(line) {
@@ -268,7 +269,7 @@ impl<'a> Reader<'a> {
             text.push('\n');
             let Some(end) = closing(line, quote) else {
                 text.push_str(line);
-                self.warn_of_swallowed(line, begin);
+                swallowed.extend(perhaps_swallowed(line).map(|what| (self.next, what)));
                 continue;
             };
             if !is_nothing(&line[end + 1..]) {
@@ -279,6 +280,14 @@ impl<'a> Reader<'a> {
                 ));
             }
             text.push_str(&line[..end]);
+            // A quote that was forgotten may find an end by accident; what lies between is lost.
+            for (line, what) in swallowed {
+                let message = format!(
+                    "'{}' is taken for a part of the value whose quote opens in line {begin}",
+                    shorten(what)
+                );
+                self.problem(Severity::Warning, line, message);
+            }
             self.warn_of_backslashes(&text, quote, begin);
             let written = format!("{quote}{text}{quote}");
             return Ok(Value { text, written });
@@ -296,30 +305,17 @@ impl<'a> Reader<'a> {
             self.problem(Severity::Warning, line, message.to_owned());
         }
     }
+}
 
-    /// A quote that was forgotten may find an end by accident; what lies between is lost.
-    fn warn_of_swallowed(&mut self, line: &str, begin: usize) {
-        let key = line
-            .split_once('=')
-            .map(|(key, _)| trim(key))
-            .and_then(keys::find);
-        let what = match key {
-            Some(key) => key.name.to_owned(),
-            // `[ -f x ]` is a shell's test.
-            None if line.starts_with('[')
-                && trim(line).ends_with(']')
-                && !line.starts_with("[ ") =>
-            {
-                line.to_owned()
-            }
-            None => return,
-        };
-        let message = format!(
-            "'{}' is taken for a part of the value whose quote opens in line {begin}",
-            shorten(&what)
-        );
-        self.problem(Severity::Warning, self.next, message);
-    }
+/// What in a line of a quoted value was perhaps meant for the file.
+fn perhaps_swallowed(line: &str) -> Option<&str> {
+    let key = line
+        .split_once('=')
+        .map(|(key, _)| trim(key))
+        .filter(|k| keys::find(k).is_some());
+    // `[ -f x ]` is a shell's test.
+    let section = line.starts_with('[') && trim(line).ends_with(']') && !line.starts_with("[ ");
+    key.or_else(|| section.then_some(line))
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];
@@ -387,3 +383,6 @@ pub(super) fn shorten(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

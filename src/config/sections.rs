@@ -195,11 +195,9 @@ impl<'a> Values<'a> {
         self.own.has(info)
     }
 
-    /// The line that decides, or that of the section where there is none.
+    /// The line of the section's own key, or that of the section where it has none: what is
+    /// wrong with keys taken together is no fault of the head.
     pub(super) fn line(&self, info: &KeyInfo) -> usize {
-        self.source(info)
-            .all(info)
-            .next_back()
-            .map_or(self.own.line, |given| given.line)
+        self.own.all(info).next_back().map_or(self.own.line, |given| given.line)
     }
 }
