@@ -1,1 +1,35 @@
-//! Carries out what the services decide: one task per service, and what is around them.
+//! Carries out what the services decide.
+//!
+//! | file | the idea in it |
+//! | --- | --- |
+//! | `supervisor` | the process: signals, reloads, requests, the end |
+//! | `startup` | what is there before the first client: files, records, sockets |
+//! | `actor` | one task per service: inputs in, outputs carried out |
+//! | `connection` | one task per client: held, connected, relayed |
+//! | `probes` | looks and waits, for the actor |
+//! | `accept` | accepting, and what to do when it fails |
+//! | `budget` | descriptors: so many for clients, the rest held back for commands |
+//! | `listeners` | whose inherited sockets are, and what is bound beside them |
+//! | `configuration` | reading the files, and what to serve when they are broken |
+//! | `records` | what is awake, on disk |
+//! | `reporting` | what the services report, as log lines |
+//! | `status` | what `sleepingctl status` and `STATUS=` show |
+//! | `keeper` | descriptors that systemd keeps for the next daemon |
+
+mod accept;
+mod actor;
+mod budget;
+mod configuration;
+mod connection;
+mod keeper;
+mod listeners;
+mod probes;
+mod records;
+mod reporting;
+mod startup;
+mod status;
+mod supervisor;
+
+pub use configuration::{ConfigurationError, load_for_foreground};
+pub use startup::{Options, StartError};
+pub use supervisor::run;
