@@ -302,48 +302,45 @@ async fn kill_tree(request: &CommandRequest, child: &mut Child, cgroup: Option<&
     else {
         return true;
     };
-    let failed = |what: &str, why: std::io::Error| {
-        tracing::warn!(
-            sleepingd_service = request.service.as_str(),
-            sleepingd_action = request.action.as_str(),
-            "{what} could not be signalled, so some of it may run on: {why}"
-        );
+    let signal_or_say = |result: std::io::Result<()>, what: &str| {
+        if let Err(why) = result {
+            tracing::warn!(
+                sleepingd_service = request.service.as_str(),
+                sleepingd_action = request.action.as_str(),
+                "the command's {what} could not be signalled, so some of it may run on: {why}"
+            );
+        }
     };
     let signal = |signal| {
-        if let Err(e) = signal_group(group, signal) {
-            failed("the command's process group", e);
-        }
-        if let Some(Err(e)) = cgroup.map(|cgroup| cgroup.signal(signal, Some(group))) {
-            failed("the command's control group", e);
-        }
+        signal_or_say(signal_group(group, signal), "process group");
+        let rest = cgroup.map_or(Ok(()), |cgroup| cgroup.signal(signal, Some(group)));
+        signal_or_say(rest, "control group");
     };
     signal(Signal::SIGTERM);
     // One that is stopped cannot take it to heart.
     signal(Signal::SIGCONT);
-    // Run out or not: SIGKILL goes to whatever is left.
-    let _ = timeout(GRACE, gone(group, cgroup)).await;
-
-    let kill = || {
-        if let Err(e) = signal_group(group, Signal::SIGKILL) {
-            failed("the command's process group", e);
-        }
-        if let Some(Err(e)) = cgroup.map(Cgroup::kill) {
-            failed("the command's control group", e);
+    let gone = async {
+        while lives(group, cgroup).await {
+            sleep(LOOK_INTERVAL).await;
         }
     };
-    kill();
-    let reaped = timeout(KILL_WAIT, child.wait()).await.is_ok();
-    let emptied = timeout(KILL_WAIT, async {
-        while let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.is_empty()) {
-            // Again and again, against those that forked meanwhile. By control group alone: once
-            // reaped, the process group's id may be another's.
-            if cgroup.kill().is_err() {
+    // Run out or not: SIGKILL goes to whatever is left.
+    let _ = timeout(GRACE, gone).await;
+
+    let killed = timeout(KILL_WAIT, async {
+        // Again and again, against those that forked meanwhile.
+        loop {
+            signal_or_say(signal_group(group, Signal::SIGKILL), "process group");
+            signal_or_say(cgroup.map_or(Ok(()), Cgroup::kill), "control group");
+            if !lives(group, cgroup).await {
                 break;
             }
             sleep(LOOK_INTERVAL).await;
         }
-    });
-    if !reaped || emptied.await.is_err() {
+    })
+    .await;
+    let reaped = timeout(KILL_WAIT, child.wait()).await.is_ok();
+    if killed.is_err() || !reaped {
         tracing::warn!(
             sleepingd_service = request.service.as_str(),
             sleepingd_action = request.action.as_str(),
@@ -353,21 +350,17 @@ async fn kill_tree(request: &CommandRequest, child: &mut Child, cgroup: Option<&
     reaped
 }
 
-/// Until nothing of the command lives; without reaping it. It is looked for, not waited for: this
-/// is rare and short, and nothing tells of the end of processes that are not children.
-async fn gone(group: Pid, cgroup: Option<&Cgroup>) {
-    loop {
-        let lives = match cgroup {
-            Some(cgroup) => !cgroup.is_empty(),
-            // Not seen is not gone: without /proc the whole grace is waited for.
-            None => !matches!(
-                spawn_blocking(move || group_lives(group)).await,
-                Ok(Ok(false))
-            ),
-        };
-        if !lives {
-            return;
-        }
-        sleep(LOOK_INTERVAL).await;
+/// Whether anything of the command lives; without reaping it. It is looked for again and again,
+/// not waited for: this is rare and short, and nothing tells of the end of processes that are not
+/// children.
+async fn lives(group: Pid, cgroup: Option<&Cgroup>) -> bool {
+    // Both: what `systemd-run --scope` started has left the control group, not the process group.
+    if cgroup.is_some_and(|cgroup| !cgroup.is_empty()) {
+        return true;
     }
+    // Not seen is not gone: where /proc cannot be read, the whole grace is waited for.
+    !matches!(
+        spawn_blocking(move || group_lives(group)).await,
+        Ok(Ok(false))
+    )
 }

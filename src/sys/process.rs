@@ -225,10 +225,22 @@ fn check(step: Step, result: i32) -> Result<(), (Step, io::Error)> {
 /// Every signal at its default and none blocked, but for those that were ignored from the start.
 /// exec itself resets those with handlers, not those ignored.
 fn default_signals(ignored: u64) {
+    // All zero is SIG_DFL, no flags, an empty mask, in whatever order; larger than any of them.
+    const DEFAULT: [u64; 8] = [0; 8];
+    const SIGNAL_SET_SIZE: usize = LAST_SIGNAL as usize / 8;
     for signal in (1..=LAST_SIGNAL).filter(|s| ignored & bit(*s) == 0) {
-        // SAFETY: the default action runs no code of ours. SIGKILL, SIGSTOP and the C library's
-        // own signals refuse, and need none.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // The system call itself: the C library does not let go of 32 and 33, which a careless
+        // parent may have ignored. SIGKILL and SIGSTOP refuse, and need nothing.
+        // SAFETY: the pointers are to a live action and to none, and no code of ours is to run.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SIGNAL_SET_SIZE,
+            )
+        };
     }
     // SAFETY: a zeroed set is filled in by sigemptyset before it is read.
     unsafe {
@@ -357,6 +369,8 @@ pub fn spared_by_oom_killer() -> bool {
 mod tests {
     use std::os::unix::process::CommandExt;
 
+    use nix::unistd::{Gid, Uid};
+
     use super::*;
 
     #[test]
@@ -372,6 +386,42 @@ mod tests {
         child.wait().unwrap();
         assert!(!group_lives(group).unwrap());
         signal_group(group, Signal::SIGKILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_groups_are_those_that_were_asked_for_and_no_others() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let gid = Gid::from_raw;
+        let setup = ChildSetup {
+            cgroup: None,
+            reset_oom_score: false,
+            nofile: Some(NofileLimit {
+                soft: 123,
+                hard: 456,
+            }),
+            credentials: Some(Credentials {
+                uid: Uid::from_raw(54_320),
+                gid: gid(54_321),
+                groups: vec![gid(54_321), gid(54_322)],
+            }),
+            directory: c"/".to_owned(),
+            directory_may_be_missing: false,
+        };
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo $(id -u) $(id -G) $(ulimit -Sn) $(ulimit -Hn)"]);
+        let progress = setup.apply(&mut command).unwrap();
+        let output = command.output().await.unwrap();
+        assert_eq!(output.stdout, b"54320 54321 54322 123 456\n");
+        assert_eq!(
+            progress.report(),
+            Report {
+                step: Step::Exec,
+                outside_cgroup: false
+            }
+        );
     }
 
     #[test]
