@@ -11,8 +11,10 @@
 
 mod env_file;
 mod environment;
+mod error;
 mod lines;
 mod output;
+mod pipe_name;
 mod spawn;
 mod supervise;
 
@@ -31,7 +33,8 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 
 use self::{
-    output::{Output, PipeName, Stream},
+    output::{Output, Stream},
+    pipe_name::PipeName,
     supervise::{Supervisor, Teller},
 };
 use crate::{

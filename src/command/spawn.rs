@@ -18,8 +18,10 @@ use tokio::process::{Child, Command};
 
 use super::{
     Inner,
-    environment::{self, EnvironmentFileError, Variables},
-    output::{Channel, Output, PipeName, Stream},
+    environment::{self, Variables},
+    error::SpawnError,
+    output::{Output, Stream},
+    pipe_name::{Channel, PipeName},
 };
 use crate::{
     model::{Action, CommandRequest},
@@ -27,7 +29,7 @@ use crate::{
         cgroup::Cgroup,
         fd::{self, PipeEnds},
         process::{ChildSetup, Step},
-        user::{self, AccountError, Identity},
+        user::{self, Identity},
     },
 };
 
@@ -53,64 +55,6 @@ pub(super) struct Remarks {
     pub(super) refused_variables: Vec<(PathBuf, String)>,
     /// Why there is no control group.
     pub(super) no_cgroup: Option<io::Error>,
-}
-
-/// Why a command was not started. Complete sentences are the caller's.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SpawnError {
-    /// It was given up before it was started.
-    #[error("it was given up before it was started")]
-    GivenUp,
-    /// USER or GROUP.
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    /// ENVIRONMENT_FILE.
-    #[error(transparent)]
-    Environment(#[from] EnvironmentFileError),
-    /// Its outputs.
-    #[error("no pipe can be made for its output: {0}")]
-    Pipe(#[source] io::Error),
-    /// The process.
-    #[error("no process can be started: {0}")]
-    Fork(#[source] io::Error),
-    /// The limit of descriptors.
-    #[error("its limit of open files cannot be set back: {0}")]
-    Limit(#[source] io::Error),
-    /// The switch of user.
-    #[error("it cannot become {who}: {source}; the daemon needs root's rights for USER and GROUP")]
-    Become {
-        /// Whom.
-        who: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The switch of user was not final.
-    #[error("as {0} it could become root again, so it was not started")]
-    StillRoot(String),
-    /// WORKING_DIRECTORY.
-    #[error("WORKING_DIRECTORY '{}' cannot be entered: {source}", .directory.display())]
-    Directory {
-        /// Where.
-        directory: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// SHELL.
-    #[error("SHELL '{}' cannot be run: {source}; install it or correct SHELL", .shell.display())]
-    Shell {
-        /// Which.
-        shell: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A command that needs no shell.
-    #[error("'{}' cannot be run: {why}", .program.display())]
-    Program {
-        /// Which.
-        program: PathBuf,
-        /// Why not.
-        why: String,
-    },
 }
 
 /// How the text of a command is executed.

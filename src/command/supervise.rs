@@ -66,6 +66,8 @@ struct Process {
     output: Output,
     cgroup: Option<Cgroup>,
     told: Teller,
+    /// Its outcome was that it runs on.
+    runs_on: bool,
     /// It was reaped.
     ended: bool,
 }
@@ -88,15 +90,19 @@ impl Supervisor {
         let (started, unwanted) = tokio::select! {
             started = &mut starting => (started, None),
             exit = &mut stop => {
-                // A user database or a disk hangs. Whoever waits is told now; if there is a
-                // process after all, it is put down at once.
                 given_up.store(true, Ordering::Release);
-                self.told.tell(exit.clone(), None);
-                (starting.await, Some(exit))
+                if let Ok(started) = timeout(GRACE, &mut starting).await {
+                    (started, Some(exit))
+                } else {
+                    // A user database or a disk hangs. Whoever waits is told now; if there is a
+                    // process after all, it is put down then.
+                    self.told.tell(exit.clone(), None);
+                    (starting.await, Some(exit))
+                }
             }
         };
-        match started {
-            Ok(Ok(spawned)) => {
+        match (started, unwanted) {
+            (Ok(Ok(spawned)), unwanted) => {
                 self.remark(&spawned.remarks);
                 let mut process = Process::new(self.request, spawned, self.told);
                 match unwanted {
@@ -105,9 +111,10 @@ impl Supervisor {
                 }
                 process.until_over().await;
             }
-            Ok(Err(e)) => self.told.tell(CommandExit::NotStarted(e.to_string()), None),
+            (_, Some(exit)) => self.told.tell(exit, None),
+            (Ok(Err(e)), None) => self.told.tell(CommandExit::NotStarted(e.to_string()), None),
             // It panicked, or the runtime ends: either way nothing runs.
-            Err(e) => self.told.tell(CommandExit::NotStarted(e.to_string()), None),
+            (Err(e), None) => self.told.tell(CommandExit::NotStarted(e.to_string()), None),
         }
     }
 
@@ -184,6 +191,7 @@ impl Process {
             output,
             cgroup,
             told,
+            runs_on: false,
             ended: false,
         }
     }
@@ -218,7 +226,10 @@ impl Process {
             return;
         }
         match self.child.try_wait() {
-            Ok(None) => self.told.tell(CommandExit::Running, Some(&self.output)),
+            Ok(None) => {
+                self.runs_on = true;
+                self.told.tell(CommandExit::Running, Some(&self.output));
+            }
             Ok(Some(status)) => self.exited(Ok(status)),
             Err(e) => self.exited(Err(e)),
         }
@@ -234,6 +245,10 @@ impl Process {
     /// It ended after its outcome was told.
     fn exited_later(&mut self, status: std::io::Result<std::process::ExitStatus>) {
         self.ended = true;
+        if !self.runs_on {
+            // It was put down, and hung in the kernel until now.
+            return;
+        }
         let exit = exit_of(status);
         let (service, action) = (self.request.service.as_str(), self.request.action.as_str());
         let key = self.request.action.key();

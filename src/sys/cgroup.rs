@@ -168,10 +168,7 @@ impl Cgroup {
     /// Whether no process lives in it, or below. One that cannot be read any more is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        match fs::read_to_string(self.path.join("cgroup.events")) {
-            Ok(events) => events.lines().any(|line| line == "populated 0"),
-            Err(_) => true,
-        }
+        is_empty(&self.path)
     }
 
     /// Sends a signal to every process in it, and below, but for those of the process group
@@ -209,8 +206,19 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes a group and those below it, the deepest first; what is in use stays.
+fn is_empty(group: &Path) -> bool {
+    match fs::read_to_string(group.join("cgroup.events")) {
+        Ok(events) => events.lines().any(|line| line == "populated 0"),
+        Err(_) => true,
+    }
+}
+
+/// Removes a group and those below it, the deepest first; one that is in use stays, with what is
+/// below it, empty or not: a backend may have made it for later.
 fn remove(path: &Path, depth: usize) -> io::Result<()> {
+    if !is_empty(path) {
+        return Err(Errno::EBUSY.into());
+    }
     if depth > 0 {
         for child in children(path)? {
             remove(&child, depth - 1)?;

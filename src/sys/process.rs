@@ -396,8 +396,6 @@ mod tests {
         }
         let gid = Gid::from_raw;
         let setup = ChildSetup {
-            cgroup: None,
-            reset_oom_score: false,
             nofile: Some(NofileLimit {
                 soft: 123,
                 hard: 456,
@@ -407,8 +405,7 @@ mod tests {
                 gid: gid(54_321),
                 groups: vec![gid(54_321), gid(54_322)],
             }),
-            directory: c"/".to_owned(),
-            directory_may_be_missing: false,
+            ..plain()
         };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo $(id -u) $(id -G) $(ulimit -Sn) $(ulimit -Hn)"]);
@@ -422,6 +419,52 @@ mod tests {
                 outside_cgroup: false
             }
         );
+    }
+
+    fn plain() -> ChildSetup {
+        ChildSetup {
+            cgroup: None,
+            reset_oom_score: false,
+            nofile: None,
+            credentials: None,
+            directory: c"/".to_owned(),
+            directory_may_be_missing: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_ignored_at_start_stays_so_and_nothing_else() {
+        let ignore = |signal| {
+            // SAFETY: to ignore a signal runs no code of ours.
+            let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+            assert_ne!(before, libc::SIG_ERR);
+        };
+        ignore(libc::SIGWINCH);
+        remember_ignored().unwrap();
+        ignore(libc::SIGURG);
+        let mut command = Command::new("/bin/grep");
+        command.args(["SigIgn", "/proc/self/status"]);
+        plain().apply(&mut command).unwrap();
+        let output = command.output().await.unwrap();
+        let expected = format!("SigIgn:\t{:016x}\n", bit(libc::SIGWINCH));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn the_daemons_place_with_the_oom_killer_is_not_passed_on() {
+        // Up, which everybody may; a daemon's would be down.
+        fs::write("/proc/self/oom_score_adj", "100").unwrap();
+        let mut command = Command::new("/bin/cat");
+        command.arg("/proc/self/oom_score_adj");
+        ChildSetup {
+            reset_oom_score: true,
+            ..plain()
+        }
+        .apply(&mut command)
+        .unwrap();
+        let output = command.output().await.unwrap();
+        fs::write("/proc/self/oom_score_adj", "0").unwrap();
+        assert_eq!(output.stdout, b"0\n");
     }
 
     #[test]
