@@ -1,0 +1,367 @@
+//! From a request to a process. Everything here may block (user databases, files, exec from a
+//! slow disk), so it runs off the runtime's thread.
+
+use std::{
+    ffi::{CString, OsString},
+    io,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use nix::unistd::Uid;
+use tokio::process::{Child, Command};
+
+use super::{
+    Inner,
+    environment::{self, Variables},
+    error::SpawnError,
+    output::{Output, Stream},
+    pipe_name::{Channel, PipeName},
+};
+use crate::{
+    model::{Action, CommandRequest},
+    sys::{
+        cgroup::Cgroup,
+        fd::{self, PipeEnds},
+        process::{ChildSetup, Step},
+        user::{self, Identity},
+    },
+};
+
+/// SHELL, where the recipe says none.
+const DEFAULT_SHELL: &str = "/bin/bash";
+/// How much a pipe holds, at best: what a backend may print while a daemon restarts before it has
+/// to wait. Pipes beyond a user's quota stay smaller.
+const PIPE_SIZE: i32 = 256 * 1024;
+
+/// A process of ours, and what belongs to it.
+pub(super) struct Spawned {
+    pub(super) child: Child,
+    pub(super) output: Output,
+    pub(super) cgroup: Option<Cgroup>,
+    /// What went not quite as it should, for the log.
+    pub(super) remarks: Remarks,
+}
+
+/// What does not keep a command from running, but should be known.
+#[derive(Debug, Default)]
+pub(super) struct Remarks {
+    /// Lines of environment files that set nothing.
+    pub(super) refused_variables: Vec<(PathBuf, String)>,
+    /// Why there is no control group.
+    pub(super) no_cgroup: Option<io::Error>,
+}
+
+/// How the text of a command is executed.
+#[derive(Debug, Clone)]
+enum Invocation {
+    Direct(PathBuf, Vec<OsString>),
+    Shell(PathBuf, String),
+}
+
+/// Where a command runs.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    may_be_missing: bool,
+}
+
+/// What one attempt needs.
+struct Launch<'a> {
+    inner: &'a Inner,
+    identity: &'a Identity,
+    variables: &'a Variables,
+    directory: &'a Directory,
+    writers: [&'a PipeEnds; 2],
+}
+
+/// Starts the command, unless `given_up` says so before. Blocks; needs a runtime.
+pub(super) fn spawn(
+    inner: &Arc<Inner>,
+    request: &CommandRequest,
+    given_up: &AtomicBool,
+) -> Result<Spawned, SpawnError> {
+    let identity = user::resolve(&request.recipe.account)?;
+    let mut variables = environment::variables(request, &identity)?;
+    let directory = Directory::of(request, &identity);
+    let mut remarks = Remarks {
+        refused_variables: std::mem::take(&mut variables.refused),
+        no_cgroup: None,
+    };
+    let mut cgroup = cgroup(inner, request, &mut remarks);
+    let uid = identity.switch.as_ref().map(|to| to.uid);
+    let pipes = [
+        pipe(uid).map_err(SpawnError::Pipe)?,
+        pipe(uid).map_err(SpawnError::Pipe)?,
+    ];
+
+    let number = inner.next_number();
+    let names = [Channel::Out, Channel::Err]
+        .map(|channel| PipeName::new(&request.slug, request.action, channel, number).to_string());
+    if given_up.load(Ordering::Acquire) {
+        return Err(SpawnError::GivenUp);
+    }
+    // Before there is a process: from its first moment on its pipes do not end in us alone.
+    for (name, ends) in names.iter().zip(&pipes) {
+        inner.keeper.keep(name, ends.read.as_fd());
+    }
+    let launch = Launch {
+        inner,
+        identity: &identity,
+        variables: &variables,
+        directory: &directory,
+        writers: [&pipes[0], &pipes[1]],
+    };
+    let started = launch.start(&invocation(request), &mut cgroup, &mut remarks);
+    let started = started.and_then(|child| {
+        let [out, err] = pipes;
+        let [out_name, err_name] = names.clone();
+        // The write ends are closed here: they are the command's now.
+        let out = Stream::new(Channel::Out, out_name, out.read).map_err(SpawnError::Pipe)?;
+        let err = Stream::new(Channel::Err, err_name, err.read).map_err(SpawnError::Pipe)?;
+        let service = request.service.as_str();
+        let keeper = Arc::clone(&inner.keeper);
+        let output = Output::new(service, request.action, [out, err], keeper);
+        Ok(Spawned {
+            child,
+            output,
+            cgroup,
+            remarks,
+        })
+    });
+    if started.is_err() {
+        for name in &names {
+            inner.keeper.release(name);
+        }
+    }
+    started
+}
+
+fn pipe(owner: Option<Uid>) -> io::Result<PipeEnds> {
+    let mut ends = PipeEnds::new()?;
+    // Best effort: a smaller pipe serves as well, for less output.
+    ends.grow(PIPE_SIZE);
+    // Without systemd's descriptor store a pipe does end in the daemon alone. Then what still
+    // runs when the daemon goes has itself as a reader: it waits when the pipe is full, and is
+    // not killed by SIGPIPE.
+    ends.keep_readable();
+    if let Some(uid) = owner {
+        // Only who opens /dev/stderr by name would notice if it failed.
+        let _ = ends.give_to(uid);
+    }
+    Ok(ends)
+}
+
+/// A group for the command; without one, a process group has to do.
+fn cgroup(inner: &Inner, request: &CommandRequest, remarks: &mut Remarks) -> Option<Cgroup> {
+    let parent = inner.cgroups.as_ref()?;
+    if request.action == Action::Start {
+        // Backends that have ended since left theirs behind. Any that cannot be removed now will
+        // be tried again next time.
+        let _ = parent.sweep();
+    }
+    match parent.create(&format!("{}-{}", request.slug, request.action)) {
+        Ok(group) => Some(group),
+        Err(e) => {
+            remarks.no_cgroup = Some(e);
+            None
+        }
+    }
+}
+
+fn invocation(request: &CommandRequest) -> Invocation {
+    match request.command.direct() {
+        Some(words) => {
+            let mut words = words.into_iter().map(OsString::from);
+            let program = words.next().map(PathBuf::from).unwrap_or_default();
+            Invocation::Direct(program, words.collect())
+        }
+        None => shell(request.recipe.shell.as_path(), request.command.as_str()),
+    }
+}
+
+fn shell(shell: &Path, text: &str) -> Invocation {
+    let shell = if shell.as_os_str().is_empty() {
+        Path::new(DEFAULT_SHELL)
+    } else {
+        shell
+    };
+    Invocation::Shell(shell.to_owned(), text.to_owned())
+}
+
+// === impl Directory ===
+
+impl Directory {
+    /// WORKING_DIRECTORY as in systemd.exec(5): `~` is the user's home, and after a `-` the
+    /// directory may be missing.
+    fn of(request: &CommandRequest, identity: &Identity) -> Self {
+        let said = request.recipe.working_directory.as_os_str().as_bytes();
+        let (said, may_be_missing) = match said.strip_prefix(b"-") {
+            Some(rest) => (rest, true),
+            None => (said, false),
+        };
+        let path = match said {
+            b"" => PathBuf::from("/"),
+            b"~" => identity
+                .user
+                .as_ref()
+                .map_or_else(|| "/".into(), |user| user.home.clone()),
+            path => PathBuf::from(std::ffi::OsStr::from_bytes(path)),
+        };
+        Self {
+            path,
+            may_be_missing,
+        }
+    }
+}
+
+// === impl Launch ===
+
+impl Launch<'_> {
+    /// Starts it; by the shell, if the kernel does not know what kind of program it is: as shells
+    /// do with scripts that have no `#!` line.
+    fn start(
+        &self,
+        how: &Invocation,
+        cgroup: &mut Option<Cgroup>,
+        remarks: &mut Remarks,
+    ) -> Result<Child, SpawnError> {
+        match (self.attempt(how, cgroup, remarks), how) {
+            (Err((Step::Exec, e)), Invocation::Direct(program, arguments))
+                if e.raw_os_error() == Some(libc::ENOEXEC) =>
+            {
+                // What has no shell character in it means the same to a shell.
+                let mut text = program.clone().into_os_string();
+                for argument in arguments {
+                    text.push(" ");
+                    text.push(argument);
+                }
+                let how = shell(Path::new(""), &text.to_string_lossy());
+                self.attempt(&how, cgroup, remarks)
+                    .map_err(|at| self.explain(&how, at))
+            }
+            (result, how) => result.map_err(|at| self.explain(how, at)),
+        }
+    }
+
+    fn attempt(
+        &self,
+        how: &Invocation,
+        cgroup: &mut Option<Cgroup>,
+        remarks: &mut Remarks,
+    ) -> Result<Child, (Step, io::Error)> {
+        let before = |e| (Step::Fork, e);
+        let mut command = how.command();
+        command
+            .env_clear()
+            .envs(self.variables.set.iter().map(|(n, v)| (n, v)));
+        let [out, err] = self.writers;
+        command
+            .stdin(Stdio::null())
+            .stdout(out.write.try_clone().map_err(before)?)
+            .stderr(err.write.try_clone().map_err(before)?);
+        let entrance = match cgroup.as_ref().map(Cgroup::entrance).transpose() {
+            Ok(entrance) => entrance,
+            Err(e) => {
+                (*cgroup, remarks.no_cgroup) = (None, Some(e));
+                None
+            }
+        };
+        let setup = ChildSetup {
+            cgroup: entrance,
+            reset_oom_score: self.inner.spared_by_oom_killer,
+            nofile: fd::nofile_limit_at_start(),
+            credentials: self.identity.switch.clone(),
+            directory: CString::new(self.directory.path.as_os_str().as_bytes())
+                .map_err(|e| (Step::Directory, e.into()))?,
+            directory_may_be_missing: self.directory.may_be_missing,
+        };
+        let progress = setup.apply(&mut command).map_err(before)?;
+        let result = command.spawn();
+        let report = progress.report();
+        if report.outside_cgroup {
+            let why = io::Error::other("the command could not enter it");
+            (*cgroup, remarks.no_cgroup) = (None, Some(why));
+        }
+        result.map_err(|e| (report.step, e))
+    }
+
+    fn explain(&self, how: &Invocation, (step, source): (Step, io::Error)) -> SpawnError {
+        match step {
+            Step::Fork => SpawnError::Fork(source),
+            Step::Limit => SpawnError::Limit(source),
+            Step::Groups | Step::Gid | Step::Uid => SpawnError::Become {
+                who: self.who(),
+                source,
+            },
+            Step::StillRoot => SpawnError::StillRoot(self.who()),
+            Step::Directory => SpawnError::Directory {
+                directory: self.directory.path.clone(),
+                source,
+            },
+            Step::Exec => how.explain(source),
+        }
+    }
+
+    fn who(&self) -> String {
+        let ids = match &self.identity.switch {
+            Some(to) => format!("user id {}, group id {}", to.uid, to.gid),
+            None => "who the daemon is".to_owned(),
+        };
+        match &self.identity.user {
+            Some(user) => format!("'{}' ({ids})", user.name),
+            None => ids,
+        }
+    }
+}
+
+// === impl Invocation ===
+
+impl Invocation {
+    fn command(&self) -> Command {
+        match self {
+            Self::Direct(program, arguments) => {
+                let mut command = Command::new(program);
+                command.args(arguments);
+                command
+            }
+            Self::Shell(shell, text) => {
+                let mut command = Command::new(shell);
+                command.arg("-c").arg(text);
+                command
+            }
+        }
+    }
+
+    /// Why execve(2) refused: in the words that a shell has for its statuses 126 and 127.
+    fn explain(&self, source: io::Error) -> SpawnError {
+        match self {
+            Self::Shell(shell, _) => SpawnError::Shell {
+                shell: shell.clone(),
+                source,
+            },
+            Self::Direct(program, _) => {
+                let why = match source.kind() {
+                    // The same errno for a script whose interpreter is missing.
+                    io::ErrorKind::NotFound if program.exists() => {
+                        "the interpreter that it asks for does not exist".to_owned()
+                    }
+                    io::ErrorKind::NotFound => "command not found".to_owned(),
+                    io::ErrorKind::PermissionDenied => {
+                        "command not executable, or not for this user".to_owned()
+                    }
+                    _ => source.to_string(),
+                };
+                SpawnError::Program {
+                    program: program.clone(),
+                    why,
+                }
+            }
+        }
+    }
+}
