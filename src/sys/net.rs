@@ -1,1 +1,552 @@
 //! Sockets that are not yet with the runtime: listening, accepted, connecting.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::fs::FileTypeExt,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
+    sys::socket::{MsgFlags, recv, send},
+};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
+
+use crate::model::{ClientAddr, ListenAddr, LocalAddr};
+
+/// How many clients may wait in the kernel; it caps this at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A dead peer is noticed after 60 s + 4 x 15 s without an answer.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// A listening stream socket, nonblocking and close-on-exec.
+///
+/// Dropping it closes the listener, but leaves a unix socket's path behind, as systemd does:
+/// removing it could remove a successor's.
+#[derive(Debug)]
+pub struct ListenSocket {
+    fd: OwnedFd,
+    tcp: bool,
+}
+
+/// A stream socket that is connected or being connected, nonblocking and close-on-exec.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    tcp: bool,
+}
+
+/// Why a descriptor cannot be accepted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAListener {
+    /// It is a datagram socket or the like.
+    #[error("it is not a stream socket")]
+    NotStream,
+    /// Nobody called listen(2); systemd does not for `Accept=yes`, which hands out connections.
+    #[error("it does not listen; a socket unit must have ListenStream= and Accept=no")]
+    NotListening,
+    /// It speaks neither IP nor unix.
+    #[error("it is neither an IPv4, an IPv6 nor a unix socket")]
+    Family,
+}
+
+/// What a look at a socket says, without reading from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// Bytes wait to be read.
+    pub data: bool,
+    /// The peer has sent its last byte (FIN).
+    pub ended: bool,
+    /// The connection is dead: reset, timed out.
+    pub dead: bool,
+}
+
+// === impl ListenSocket ===
+
+impl ListenSocket {
+    /// Takes a descriptor that somebody else opened: systemd, or an earlier run of ours.
+    ///
+    /// # Errors
+    /// [`NotAListener`] inside an `InvalidInput`; those of getsockopt(2) and fcntl(2), such as
+    /// ENOTSOCK.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        let sock = SockRef::from(&fd);
+        if sock.r#type()? != Type::STREAM {
+            return refuse(NotAListener::NotStream);
+        }
+        if !sock.is_listener()? {
+            return refuse(NotAListener::NotListening);
+        }
+        let Some(tcp) = is_inet(sock.domain()?) else {
+            return refuse(NotAListener::Family);
+        };
+        set_flags(fd.as_fd())?;
+        Self { fd, tcp }.tuned()
+    }
+
+    /// Opens a listener of our own.
+    ///
+    /// [`ListenAddr::Any`] is one socket for IPv6 and IPv4, or IPv4 alone where the machine has
+    /// no IPv6. The path of a unix socket may exist if it is a socket nobody listens on.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2) and listen(2).
+    pub fn bind(addr: &ListenAddr) -> io::Result<Self> {
+        match addr {
+            ListenAddr::Any(port) => {
+                match Self::bind_tcp((Ipv6Addr::UNSPECIFIED, *port).into(), true) {
+                    Err(error) if no_ipv6(&error) => {
+                        Self::bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into(), false)
+                    }
+                    bound => bound,
+                }
+            }
+            ListenAddr::Tcp(addr) => Self::bind_tcp(*addr, false),
+            ListenAddr::Unix(path) => Self::bind_unix(path),
+        }
+    }
+
+    /// The address it listens on; `Any` only for the one socket that serves both families.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn listen_addr(&self) -> io::Result<ListenAddr> {
+        match self.local_addr()? {
+            LocalAddr::Unix(path) => Ok(ListenAddr::Unix(path)),
+            LocalAddr::Tcp(addr) => {
+                let any6 = addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+                if any6 && !SockRef::from(&self.fd).only_v6()? {
+                    return Ok(ListenAddr::Any(addr.port()));
+                }
+                Ok(ListenAddr::Tcp(addr))
+            }
+        }
+    }
+
+    /// Whether this is the socket that `addr` asks for: the same address, or another wildcard
+    /// of the same port where the configuration gives the port alone.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn serves(&self, addr: &ListenAddr) -> io::Result<bool> {
+        let own = self.listen_addr()?;
+        Ok(own == *addr
+            || match (&own, addr) {
+                (ListenAddr::Tcp(own), ListenAddr::Any(port)) => {
+                    own.ip().is_unspecified() && own.port() == *port
+                }
+                // `[::]:80` written out is the same socket as `80`, made by somebody else.
+                (ListenAddr::Any(port), ListenAddr::Tcp(addr)) => {
+                    addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && addr.port() == *port
+                }
+                _ => false,
+            })
+    }
+
+    /// The address it listens on, as getsockname(2) says it.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<LocalAddr> {
+        local_addr(self.fd.as_fd())
+    }
+
+    /// Takes the next client. Never blocks.
+    ///
+    /// # Errors
+    /// Those of accept4(2), one by one: `WouldBlock` when nobody waits, and the network errors
+    /// of a client that has left again, which are no reason to stop.
+    pub fn accept(&self) -> io::Result<(Socket, ClientAddr)> {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: `try_init` gives storage and its length; accept4 writes no more than that
+        // length and sets it to what it wrote, which is the contract of `try_init`.
+        let (fd, addr) = unsafe {
+            SockAddr::try_init(|storage, len| {
+                let fd = Errno::result(libc::accept4(
+                    self.fd.as_raw_fd(),
+                    storage.cast(),
+                    len,
+                    flags,
+                ))?;
+                // SAFETY: the kernel has just made it, and nobody else knows of it.
+                Ok(OwnedFd::from_raw_fd(fd))
+            })
+        }?;
+        let client = addr.as_socket().map_or(ClientAddr::Unix, ClientAddr::tcp);
+        Ok((Socket { fd, tcp: self.tcp }, client))
+    }
+
+    fn bind_tcp(addr: SocketAddr, dual_stack: bool) -> io::Result<Self> {
+        let socket = open(Domain::for_address(addr))?;
+        // Without it a restart would wait for the last connections' TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        if addr.is_ipv6() {
+            // Set either way: net.ipv6.bindv6only decides otherwise.
+            socket.set_only_v6(!dual_stack)?;
+        }
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        Self {
+            fd: socket.into(),
+            tcp: true,
+        }
+        .tuned()
+    }
+
+    fn bind_unix(path: &Path) -> io::Result<Self> {
+        let addr = SockAddr::unix(path)?;
+        let socket = open(Domain::UNIX)?;
+        match socket.bind(&addr) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &addr)? => {
+                std::fs::remove_file(path)?;
+                socket.bind(&addr)?;
+            }
+            bound => bound?,
+        }
+        socket.listen(BACKLOG)?;
+        Ok(Self {
+            fd: socket.into(),
+            tcp: false,
+        })
+    }
+
+    /// Sets what accepted sockets are to have: they inherit it, which saves six system calls
+    /// for each client.
+    fn tuned(self) -> io::Result<Self> {
+        if self.tcp {
+            tune(self.fd.as_fd())?;
+        }
+        Ok(self)
+    }
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for ListenSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl From<ListenSocket> for OwnedFd {
+    fn from(socket: ListenSocket) -> Self {
+        socket.fd
+    }
+}
+
+// === impl Socket ===
+
+impl Socket {
+    /// Takes a connected stream socket that somebody else opened.
+    ///
+    /// # Errors
+    /// Those of getsockopt(2) and fcntl(2); `InvalidInput` if it is no IP or unix stream.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let sock = SockRef::from(&fd);
+        let tcp = match (sock.r#type()?, is_inet(sock.domain()?)) {
+            (Type::STREAM, Some(tcp)) => tcp,
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        set_flags(fd.as_fd())?;
+        if tcp {
+            tune(fd.as_fd())?;
+        }
+        Ok(Self { fd, tcp })
+    }
+
+    /// Begins to connect. Whether it succeeds is known when it is writable, or has an error.
+    ///
+    /// # Errors
+    /// Those of socket(2) and connect(2), but for EINPROGRESS.
+    pub fn begin_connect(addr: SocketAddr) -> io::Result<Self> {
+        let socket = open(Domain::for_address(addr))?;
+        tune(socket.as_fd())?;
+        match socket.connect(&addr.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(Self {
+                fd: socket.into(),
+                tcp: true,
+            }),
+        }
+    }
+
+    /// Connects to a unix socket. Never blocks.
+    ///
+    /// # Errors
+    /// Those of connect(2); `WouldBlock` when the listener's backlog is full, of which no
+    /// readiness will tell.
+    pub fn connect_unix(path: &Path) -> io::Result<Self> {
+        let socket = open(Domain::UNIX)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(Self {
+            fd: socket.into(),
+            tcp: false,
+        })
+    }
+
+    /// Whether it is TCP, and not a unix socket.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        self.tcp
+    }
+
+    /// Reads what is there. 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of recv(2).
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        retry(|| recv(self.fd.as_raw_fd(), buffer, MsgFlags::empty()))
+    }
+
+    /// Writes what there is room for; raises no SIGPIPE.
+    ///
+    /// # Errors
+    /// Those of send(2).
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        retry(|| send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL))
+    }
+
+    /// Says that nothing more will be sent: FIN, after all that was sent before.
+    ///
+    /// # Errors
+    /// ENOTCONN if the connection is dead.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(&self.fd).shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Makes the closing of this socket a reset: what was sent and not acknowledged is thrown
+    /// away, the peer sees ECONNRESET.
+    ///
+    /// A unix socket knows no reset: its peer sees one only if it had sent what was never read,
+    /// else the end of the stream.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        if self.tcp {
+            SockRef::from(&self.fd).set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(())
+    }
+
+    /// Sets TCP_NODELAY; nothing for a unix socket.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        if self.tcp {
+            SockRef::from(&self.fd).set_tcp_nodelay(on)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sets TCP_USER_TIMEOUT (tcp(7)); nothing for a unix socket.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        if self.tcp {
+            SockRef::from(&self.fd).set_tcp_user_timeout(limit)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes the pending error (SO_ERROR). The kernel tells it once: whoever takes it must
+    /// remember that an end of stream read later is not a clean one.
+    ///
+    /// # Errors
+    /// Those of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        SockRef::from(&self.fd).take_error()
+    }
+
+    /// How many bytes wait to be read (FIONREAD).
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn pending_input(&self) -> io::Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: FIONREAD writes one int (ioctl_tty(2)), which is what `bytes` is.
+        unsafe { ioctl::input(self.fd.as_raw_fd(), &raw mut bytes) }?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// How many bytes that were sent the peer has not acknowledged (SIOCOUTQ, tcp(7)).
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: SIOCOUTQ writes one int (tcp(7)), which is what `bytes` is.
+        unsafe { ioctl::output(self.fd.as_raw_fd(), &raw mut bytes) }?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Looks, without reading and without taking an error.
+    ///
+    /// # Errors
+    /// Those of poll(2) and ioctl(2).
+    pub fn glance(&self) -> io::Result<Glance> {
+        let mut poll = libc::pollfd {
+            fd: self.fd.as_raw_fd(),
+            events: libc::POLLIN | libc::POLLRDHUP,
+            revents: 0,
+        };
+        // SAFETY: one pollfd, and the count says one.
+        Errno::result(unsafe { libc::poll(&raw mut poll, 1, 0) })?;
+        let has = |event| poll.revents & event != 0;
+        let data = has(libc::POLLIN) && self.pending_input()? > 0;
+        // We have not shut down anything here, so POLLHUP is a dead TCP connection; of a unix
+        // socket it is a peer that closed, and what it wrote can still be read.
+        let hung_up = has(libc::POLLHUP);
+        Ok(Glance {
+            data,
+            ended: has(libc::POLLRDHUP) || hung_up,
+            dead: has(libc::POLLERR) || (hung_up && self.tcp),
+        })
+    }
+
+    /// Our end of the connection.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<LocalAddr> {
+        local_addr(self.fd.as_fd())
+    }
+
+    /// The other end; `None` for a unix socket, where it has no name.
+    ///
+    /// # Errors
+    /// ENOTCONN while it is not connected yet, or no more.
+    pub fn peer_addr(&self) -> io::Result<Option<SocketAddr>> {
+        let addr = SockRef::from(&self.fd).peer_addr()?;
+        Ok(addr.as_socket().map(crate::model::addr::canonical))
+    }
+
+    /// Whether it is connected to itself: both ends are one address. That happens to whoever
+    /// connects again and again to a port of the ephemeral range that nobody listens on.
+    ///
+    /// # Errors
+    /// Those of getsockname(2) and getpeername(2).
+    pub fn is_self_connected(&self) -> io::Result<bool> {
+        let sock = SockRef::from(&self.fd);
+        Ok(self.tcp && sock.local_addr()?.as_socket() == sock.peer_addr()?.as_socket())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.fd
+    }
+}
+
+mod ioctl {
+    nix::ioctl_read_bad!(input, libc::FIONREAD, libc::c_int);
+    // SIOCOUTQ is TIOCOUTQ by another name (asm-generic/sockios.h).
+    nix::ioctl_read_bad!(output, libc::TIOCOUTQ, libc::c_int);
+}
+
+fn open(domain: Domain) -> io::Result<socket2::Socket> {
+    socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
+}
+
+/// What every TCP socket of ours has.
+fn tune(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let sock = SockRef::from(&fd);
+    // A relay passes on what it gets when it gets it; waiting for more costs 40 ms.
+    sock.set_tcp_nodelay(true)?;
+    sock.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    // The urgent byte (RFC 6093) would be cut out of the stream otherwise.
+    sock.set_out_of_band_inline(true)
+}
+
+fn set_flags(fd: BorrowedFd<'_>) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// `Some(true)` for IP, `Some(false)` for unix, `None` for the rest.
+fn is_inet(domain: Domain) -> Option<bool> {
+    match domain {
+        Domain::IPV4 | Domain::IPV6 => Some(true),
+        Domain::UNIX => Some(false),
+        _ => None,
+    }
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    // Compiled out or blacklisted; or disabled by sysctl on every interface.
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
+}
+
+/// Whether the path is a socket that nobody listens on any more.
+fn is_stale(path: &Path, addr: &SockAddr) -> io::Result<bool> {
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    // A full backlog (EAGAIN) is alive; only a refusal says that nobody is there.
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    Ok(open(Domain::UNIX)?.connect(addr).is_err_and(refused))
+}
+
+fn local_addr(fd: BorrowedFd<'_>) -> io::Result<LocalAddr> {
+    let addr = SockRef::from(&fd).local_addr()?;
+    if let Some(addr) = addr.as_socket() {
+        return Ok(LocalAddr::tcp(addr));
+    }
+    // As ss(8) and systemd write them: an abstract name with `@` for its zero byte.
+    let name = addr
+        .as_abstract_namespace()
+        .map(|name| PathBuf::from(format!("@{}", String::from_utf8_lossy(name))));
+    Ok(LocalAddr::Unix(
+        name.or_else(|| addr.as_pathname().map(PathBuf::from))
+            .unwrap_or_default(),
+    ))
+}
+
+fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}

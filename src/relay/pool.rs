@@ -1,0 +1,168 @@
+//! Pipes to lease.
+//!
+//! A pipe is leased when a stream is about to be spliced and given back as soon as it is empty,
+//! so an idle connection has none: each costs two descriptors and 5 KB of the kernel's memory.
+//! Each thread keeps a few spares, since making one costs 5 us.
+
+use std::{
+    cell::RefCell,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use super::counters;
+use crate::sys::pipe::Pipe;
+
+/// How many pipes there are at most. The kernel gives an unprivileged user 64 MiB of them
+/// (`pipe-user-pages-soft`, pipe(7)), which is 256 of ours; a quarter is left to others of the
+/// same user. Whoever gets none copies.
+pub(super) const BUDGET: usize = 192;
+
+/// A smaller one is worse than copying: 2.7 times so with the 8 KiB that the kernel gives a user
+/// over the limit.
+const SMALLEST: usize = 64 * 1024;
+
+/// How many empty pipes each thread keeps.
+const SPARES: usize = 16;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static SPARE: RefCell<Vec<Counted>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A pipe for as long as it is needed. Dropped, it goes back to the pool if it is empty; one that
+/// holds bytes is closed, for they must never reach another connection.
+#[derive(Debug)]
+pub(super) struct Lease(Option<Counted>);
+
+/// A pipe within the budget.
+#[derive(Debug)]
+struct Counted {
+    pipe: Pipe,
+    _place: Place,
+}
+
+/// One place of the budget.
+#[derive(Debug)]
+struct Place;
+
+/// A pipe of at least `size` bytes. `None`: there is none to be had, so copy.
+pub(super) fn lease(size: usize) -> Option<Lease> {
+    let leased = spare(size).or_else(|| open(size));
+    match leased {
+        Some(_) => counters::pipe_leased(),
+        None => counters::pipe_refused(),
+    }
+    leased.map(|pipe| Lease(Some(pipe)))
+}
+
+/// How many pipes are open, leased or spare.
+pub(super) fn open_pipes() -> usize {
+    OPEN.load(Relaxed)
+}
+
+fn spare(size: usize) -> Option<Counted> {
+    SPARE.with_borrow_mut(|spare| {
+        // The last one given back is the one in the cache.
+        let found = spare
+            .iter()
+            .rposition(|counted| counted.pipe.capacity() >= size)?;
+        Some(spare.swap_remove(found))
+    })
+}
+
+fn open(size: usize) -> Option<Counted> {
+    let place = Place::take()?;
+    // Out of descriptors is no reason to end a connection that can be copied.
+    let pipe = Pipe::new(size).ok()?;
+    (pipe.capacity() >= SMALLEST).then_some(Counted {
+        pipe,
+        _place: place,
+    })
+}
+
+// === impl Place ===
+
+impl Place {
+    fn take() -> Option<Self> {
+        let more = |open| (open < BUDGET).then_some(open + 1);
+        OPEN.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Relaxed);
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// The pipe.
+    pub(super) fn pipe(&mut self) -> &mut Pipe {
+        &mut self.0.as_mut().expect("only drop takes it").pipe
+    }
+
+    /// How many bytes are in it.
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |counted| counted.pipe.len())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(counted) = self.0.take() else { return };
+        if !counted.pipe.is_empty() {
+            return;
+        }
+        // Fails while the thread ends; then the pipe is closed like any other.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARES {
+                spare.push(counted);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        os::{fd::AsFd, unix::net::UnixStream},
+    };
+
+    use super::*;
+
+    fn spares() -> usize {
+        SPARE.with_borrow(Vec::len)
+    }
+
+    #[test]
+    fn an_empty_pipe_is_kept_and_one_with_bytes_is_not() {
+        let (source, mut feeder) = UnixStream::pair().unwrap();
+        let mut first = lease(65536).unwrap();
+        feeder.write_all(b"secret").unwrap();
+        first.pipe().fill_from(source.as_fd()).unwrap();
+        drop(first);
+        assert_eq!(
+            spares(),
+            0,
+            "bytes of one connection in the next one's pipe"
+        );
+        drop(lease(65536).unwrap());
+        assert_eq!(spares(), 1);
+        let again = lease(65536).unwrap();
+        assert_eq!(spares(), 0);
+        assert_eq!(again.len(), 0);
+    }
+
+    #[test]
+    fn a_spare_that_is_too_small_is_left_alone() {
+        drop(lease(64 * 1024).unwrap());
+        let mut larger = lease(128 * 1024).unwrap();
+        assert!(larger.pipe().capacity() >= 128 * 1024);
+        assert_eq!(spares(), 1);
+    }
+}
