@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod diag;
 pub mod fd;
+pub mod inherit;
 pub mod net;
 pub mod pipe;
 pub mod process;

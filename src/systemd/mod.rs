@@ -1,1 +1,14 @@
 //! What systemd gives and is told: sockets, notifications, stored descriptors, the journal.
+//!
+//! Nothing here needs systemd: without its environment variables there are no sockets, nobody is
+//! notified, and the log goes to standard error.
+
+pub mod job;
+pub mod journal;
+pub mod notify;
+pub mod sockets;
+
+pub use job::{Job, unit_job};
+pub use journal::LogGuard;
+pub use notify::{Notifier, NotifyError};
+pub use sockets::{Inherited, Named, SocketsError};

@@ -1,0 +1,194 @@
+//! Is this a stop or a restart?
+//!
+//! systemd sends the same SIGTERM for both, but backends must stay for a restart and go at a
+//! stop. The difference is in the job that systemd runs for our unit meanwhile.
+
+use std::{fs, io, process::Stdio, time::Duration};
+
+use tokio::{io::AsyncReadExt, process::Command, time::timeout};
+
+/// How long systemd may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The answer is one line; more is not for us.
+const ANSWER_LIMIT: u64 = 64 * 1024;
+
+/// What systemd is doing with our unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// It stops it, for good or because the machine shuts down.
+    Stop,
+    /// It stops it in order to start it again.
+    Restart,
+    /// Nothing: the signal came from somebody else.
+    None,
+}
+
+/// Why the job is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Our control group cannot be read.
+    #[error("our unit is not known: /proc/self/cgroup: {0}")]
+    Cgroup(#[source] io::Error),
+    /// We are not a service of systemd.
+    #[error("no service of systemd is in our control group path")]
+    NoUnit,
+    /// `systemctl` could not be run or read.
+    #[error("systemctl list-jobs: {0}")]
+    Run(#[source] io::Error),
+    /// `systemctl` did not answer.
+    #[error("systemctl list-jobs did not answer within 2 seconds")]
+    Slow,
+    /// `systemctl` says no.
+    #[error("systemctl list-jobs {0}")]
+    Failed(std::process::ExitStatus),
+}
+
+/// Our own unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unit {
+    name: String,
+    /// It belongs to a user's manager.
+    user: bool,
+}
+
+/// Asks systemd what it is doing with our unit. Takes two seconds at most.
+///
+/// # Errors
+/// Where it is not known. Nothing is lost by taking that for [`Job::Stop`] but the backends.
+pub async fn unit_job() -> Result<Job, JobError> {
+    let cgroup = fs::read_to_string("/proc/self/cgroup").map_err(JobError::Cgroup)?;
+    let unit = Unit::from_cgroup(&cgroup).ok_or(JobError::NoUnit)?;
+    timeout(PATIENCE, list_jobs(&unit))
+        .await
+        .map_err(|_| JobError::Slow)?
+}
+
+async fn list_jobs(unit: &Unit) -> Result<Job, JobError> {
+    let mut command = Command::new("systemctl");
+    if unit.user {
+        command.arg("--user");
+    }
+    command
+        .args(["list-jobs", "--plain", "--no-legend", "--no-pager"])
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // It must not outlive its timeout.
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(JobError::Run)?;
+    let mut answer = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout
+            .take(ANSWER_LIMIT)
+            .read_to_string(&mut answer)
+            .await
+            .map_err(JobError::Run)?;
+    }
+    let status = child.wait().await.map_err(JobError::Run)?;
+    if !status.success() {
+        return Err(JobError::Failed(status));
+    }
+    Ok(Job::from_list(&answer, &unit.name))
+}
+
+// === impl Job ===
+
+impl Job {
+    /// Reads what `systemctl list-jobs --plain --no-legend` prints: `JOB UNIT TYPE STATE`.
+    ///
+    /// While a unit stops in order to start again, its job is `restart`; only after that does it
+    /// become `start`.
+    fn from_list(list: &str, unit: &str) -> Self {
+        for line in list.lines() {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            if words.next() != Some(unit) {
+                continue;
+            }
+            return match words.next() {
+                Some("stop") => Self::Stop,
+                Some("restart" | "try-restart" | "start") => Self::Restart,
+                _ => Self::None,
+            };
+        }
+        Self::None
+    }
+}
+
+// === impl Unit ===
+
+impl Unit {
+    /// Reads `/proc/self/cgroup` (cgroups(7)). The innermost service is ours, whether we sit in
+    /// its control group or in one below it.
+    fn from_cgroup(text: &str) -> Option<Self> {
+        // systemd's own hierarchy: the only one, or the named one beside those of version 1.
+        let path = text.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            rest.strip_prefix("name=systemd:")
+                .or_else(|| rest.strip_prefix(':'))
+        })?;
+        let mut parts: Vec<&str> = path.split('/').collect();
+        let at = parts.iter().rposition(|part| is_service(part))?;
+        let name = parts.swap_remove(at).to_owned();
+        let user = parts[..at]
+            .iter()
+            .any(|part| part.starts_with("user@") && is_service(part));
+        Some(Self { name, user })
+    }
+}
+
+fn is_service(part: &str) -> bool {
+    part.strip_suffix(".service")
+        .is_some_and(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_restart_and_neither_are_told_apart() {
+        let list = "  9 other.service     stop    running\n\
+                    143 sleepingd.service restart running\n";
+        assert_eq!(Job::from_list(list, "sleepingd.service"), Job::Restart);
+        assert_eq!(Job::from_list(list, "other.service"), Job::Stop);
+        assert_eq!(Job::from_list(list, "sleepingd"), Job::None);
+        let job = |kind: &str| Job::from_list(&format!("1 a.service {kind} running"), "a.service");
+        assert_eq!(job("stop"), Job::Stop);
+        assert_eq!(job("try-restart"), Job::Restart);
+        assert_eq!(job("reload"), Job::None);
+        assert_eq!(Job::from_list("No jobs running.\n", "a.service"), Job::None);
+        assert_eq!(Job::from_list("", "a.service"), Job::None);
+    }
+
+    #[test]
+    fn the_unit_is_the_innermost_service_of_the_path() {
+        let unit = |text: &str| Unit::from_cgroup(text).map(|unit| (unit.name, unit.user));
+        let found = |name: &str, user| Some((name.to_owned(), user));
+        assert_eq!(
+            unit("0::/system.slice/sleepingd.service\n"),
+            found("sleepingd.service", false)
+        );
+        assert_eq!(
+            unit("0::/system.slice/sleepingd.service/daemon\n"),
+            found("sleepingd.service", false)
+        );
+        assert_eq!(
+            unit("0::/user.slice/user-7.slice/user@7.service/app.slice/my\\x2dsleep.service\n"),
+            found("my\\x2dsleep.service", true)
+        );
+        assert_eq!(
+            unit("4:cpu:/x.service\n1:name=systemd:/system.slice/a.service\n0::/\n"),
+            found("a.service", false)
+        );
+        for none in [
+            "0::/\n",
+            "",
+            "0::/user.slice/session-1.scope\n",
+            "0::/.service\n",
+        ] {
+            assert_eq!(unit(none), None, "{none}");
+        }
+    }
+}
