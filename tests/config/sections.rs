@@ -433,8 +433,36 @@ fn a_service_is_explained_in_words() {
     );
     let plain = config::explain(&only("[s]\nPORT=1\nTARGET=a:1\n"));
     assert!(
-        plain.contains("has nothing to start, and is reset if nobody answers"),
+        plain.contains(
+            "if nobody answers there, there is nothing to start, and the client is reset"
+        ),
         "{plain}"
     );
     assert!(!plain.contains("commands run"), "{plain}");
+}
+
+#[test]
+fn each_way_to_find_a_backend_has_its_own_words() {
+    let explain = |lines: &str| config::explain(&only(&format!("[s]\nPORT=1\n{lines}")));
+    let per = explain("START_CMD=x");
+    assert!(
+        per.contains("  every connection runs START_CMD: x\n    what it prints is where"),
+        "{per}"
+    );
+    let told = explain("START_CMD=x\nCHECK_CMD=y\nWAKE_ON=data");
+    assert!(
+        told.contains(
+            "  a client that has sent a byte runs CHECK_CMD: y\n    if that fails, it runs \
+             START_CMD: x\n    what is printed is the destination\n"
+        ),
+        "{told}"
+    );
+    let fixed = explain("START_CMD=x\nCHECK_CMD=y\nTARGET=a:1");
+    assert!(
+        fixed.contains(
+            "  goes to a:1\n    asleep if this fails, CHECK_CMD: y\n    if nobody answers there, \
+             a client that connects runs START_CMD: x\n"
+        ),
+        "{fixed}"
+    );
 }
