@@ -97,30 +97,35 @@ fn wakes(definition: &Definition) -> Option<String> {
         WakeOn::Connect => "a client that connects",
         WakeOn::Data => "a client that has sent a byte",
     };
-    let start = match &recipe.start {
-        Some(command) => format!("runs START_CMD: {command}"),
-        None => "has nothing to start, and is reset if nobody answers".to_owned(),
-    };
+    let check = recipe
+        .check
+        .as_ref()
+        .map(|command| format!("CHECK_CMD: {command}"));
+    let start = recipe
+        .start
+        .as_ref()
+        .map(|command| format!("START_CMD: {command}"));
+    let nothing = || "there is nothing to start, and the client is reset".to_owned();
     let line = match definition.mode() {
         Mode::PerConnection => {
-            format!("every connection {start}\nwhat it prints is where that connection goes")
+            let start = start.unwrap_or_else(nothing);
+            format!("every connection runs {start}\nwhat it prints is where that connection goes")
         }
-        Mode::Told => match &recipe.check {
-            Some(check) => format!(
-                "{client} runs CHECK_CMD: {check}\nif that fails, {start}\nwhat they print is \
-                 the destination"
-            ),
-            None => format!("{client} {start}"),
-        },
-        Mode::Fixed => {
-            let asleep = match &recipe.check {
-                Some(check) => format!("CHECK_CMD fails: {check}"),
-                None => "nobody answers there".to_owned(),
-            };
+        Mode::Told => {
+            let check = check.unwrap_or_default();
+            let start = start.map_or_else(nothing, |start| format!("it runs {start}"));
             format!(
-                "goes to {}{}\nif {asleep}, {client} {start}",
-                join(&definition.targets),
-                balance(definition)
+                "{client} runs {check}\nif that fails, {start}\nwhat is printed is the destination"
+            )
+        }
+        Mode::Fixed => {
+            let targets = join(&definition.targets);
+            let start = start.map_or_else(nothing, |start| format!("{client} runs {start}"));
+            let check = check.map(|check| format!("\nasleep if this fails, {check}"));
+            format!(
+                "goes to {targets}{}{}\nif nobody answers there, {start}",
+                balance(definition),
+                check.unwrap_or_default()
             )
         }
     };

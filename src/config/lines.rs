@@ -115,6 +115,11 @@ impl Value {
             written: text.to_owned(),
         }
     }
+
+    /// The text without blanks around it, which quotes may have kept.
+    pub(super) fn trimmed(&self) -> &str {
+        self.text.trim_ascii()
+    }
 }
 
 // === impl Reader ===

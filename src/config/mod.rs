@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! lines.rs      text      -> blocks of entries, each with its line
-//! sections.rs   entries   -> known keys with sound values (keys.rs, values.rs)
+//! sections.rs   entries   -> known keys with sound values (keys.rs, values.rs, addresses.rs)
 //! validate.rs   keys      -> a definition, and what is wrong with the whole of it
 //! clashes.rs    services  -> what no two of them can have
 //! ```
@@ -16,6 +16,7 @@
 
 use crate::model::{Definition, Origin, ServiceName};
 
+mod addresses;
 mod clashes;
 mod diagnostic;
 mod explain;

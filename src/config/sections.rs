@@ -117,10 +117,10 @@ fn judge(info: &KeyInfo, value: &Value, place: Place) -> Result<(), String> {
             info.name
         ));
     }
-    if !info.asks_for_nothing(&value.text) && matches!(info.support, keys::Support::NotYet(_)) {
+    if !info.asks_for_nothing(value.trimmed()) && matches!(info.support, keys::Support::NotYet(_)) {
         return Err(format!("{} is not supported yet", info.name));
     }
-    if value.text.is_empty() && info.blank == Blank::Default {
+    if value.trimmed().is_empty() && info.blank == Blank::Default {
         return Ok(());
     }
     (info.check)(value).map_err(|error| format!("{}: {error}", info.name))
@@ -156,7 +156,7 @@ impl<'a> Values<'a> {
     /// The value, `None` where the default holds. A bad value reads as none; it has been reported.
     pub(super) fn one<T>(&self, key: &Key<T>) -> Option<T> {
         let given = self.source(&key.info).all(&key.info).next_back()?;
-        if given.value.text.is_empty() && key.info.blank == Blank::Default {
+        if given.value.trimmed().is_empty() && key.info.blank == Blank::Default {
             return None;
         }
         (key.parse)(&given.value).ok()
@@ -166,7 +166,7 @@ impl<'a> Values<'a> {
     pub(super) fn list<T>(&self, key: &Key<Vec<T>>) -> Vec<T> {
         let mut list = Vec::new();
         for given in self.source(&key.info).all(&key.info) {
-            if given.value.text.is_empty() {
+            if given.value.trimmed().is_empty() {
                 list.clear();
             } else {
                 list.extend((key.parse)(&given.value).into_iter().flatten());
@@ -198,6 +198,9 @@ impl<'a> Values<'a> {
     /// The line of the section's own key, or that of the section where it has none: what is
     /// wrong with keys taken together is no fault of the head.
     pub(super) fn line(&self, info: &KeyInfo) -> usize {
-        self.own.all(info).next_back().map_or(self.own.line, |given| given.line)
+        self.own
+            .all(info)
+            .next_back()
+            .map_or(self.own.line, |given| given.line)
     }
 }

@@ -1,14 +1,10 @@
 //! What is written after the `=`, read into what it means. One function for each kind of value;
 //! each error says what was found and what is expected.
 
-use std::{
-    fmt::Display, net::IpAddr, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use super::lines::{Value, shorten};
-use crate::model::{
-    Balance, Cidr, CommandLine, Destination, IdleOn, ListenAddr, WakeOn, addr, duration,
-};
+use crate::model::{Balance, CommandLine, Destination, IdleOn, WakeOn, duration};
 
 /// Longer durations are a mistyped unit; what never ends is left blank.
 const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -21,26 +17,6 @@ const MAX_NUMBER: usize = 1_000_000;
 
 /// One argument of a command, with its NUL: MAX_ARG_STRLEN, execve(2).
 const MAX_ARGUMENT: usize = 131_072;
-
-/// `sun_path` with its NUL, unix(7).
-const MAX_SOCKET_PATH: usize = 108;
-
-/// Reads each of several words. All errors at once.
-fn words<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
-    let mut values = Vec::new();
-    let mut errors = Vec::new();
-    for word in text.split_ascii_whitespace() {
-        match read(word) {
-            Ok(value) => values.push(value),
-            Err(error) => errors.push(error),
-        }
-    }
-    if errors.is_empty() {
-        Ok(values)
-    } else {
-        Err(errors.join("; "))
-    }
-}
 
 /// One of some words, in any case.
 fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
@@ -63,7 +39,7 @@ fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
 /// yes, true, no, false.
 pub(super) fn flag(value: &Value) -> Result<bool, String> {
     choice(
-        &value.text,
+        value.trimmed(),
         &[
             ("yes", true),
             ("true", true),
@@ -76,7 +52,7 @@ pub(super) fn flag(value: &Value) -> Result<bool, String> {
 /// BALANCE.
 pub(super) fn balance(value: &Value) -> Result<Balance, String> {
     choice(
-        &value.text,
+        value.trimmed(),
         &[
             ("random", Balance::Random),
             ("first", Balance::First),
@@ -89,7 +65,7 @@ pub(super) fn balance(value: &Value) -> Result<Balance, String> {
 /// IDLE_ON.
 pub(super) fn idle_on(value: &Value) -> Result<IdleOn, String> {
     choice(
-        &value.text,
+        value.trimmed(),
         &[
             ("connections", IdleOn::Connections),
             ("bytes", IdleOn::Bytes),
@@ -101,14 +77,14 @@ pub(super) fn idle_on(value: &Value) -> Result<IdleOn, String> {
 /// WAKE_ON.
 pub(super) fn wake_on(value: &Value) -> Result<WakeOn, String> {
     choice(
-        &value.text,
+        value.trimmed(),
         &[("connect", WakeOn::Connect), ("data", WakeOn::Data)],
     )
 }
 
 /// How many; `infinity` is no limit.
 pub(super) fn count(value: &Value) -> Result<Option<usize>, String> {
-    let text = value.text.as_str();
+    let text = value.trimmed();
     if text.eq_ignore_ascii_case("infinity") {
         return Ok(None);
     }
@@ -125,7 +101,7 @@ pub(super) fn count(value: &Value) -> Result<Option<usize>, String> {
 
 /// A user's or a group's name or number. Whether there is one is found out when it is used.
 pub(super) fn account(value: &Value) -> Result<Option<String>, String> {
-    let name = value.text.as_str();
+    let name = value.trimmed();
     let bad = name.starts_with('-')
         || name.len() > 256
         || name.contains(|c: char| c.is_whitespace() || c.is_control() || ":/,".contains(c));
@@ -195,15 +171,18 @@ pub(super) fn user_timeout(value: &Value) -> Result<Option<Duration>, String> {
 pub(super) fn pause(value: &Value) -> Result<Duration, String> {
     match limit(value)? {
         Some(d) => Ok(d),
-        None if value.text.is_empty() => Ok(Duration::ZERO),
+        None if value.trimmed().is_empty() => Ok(Duration::ZERO),
         None => Err("a pause without end is not possible; write a duration".to_owned()),
     }
 }
 
 /// A duration that there must be.
 pub(super) fn duration_above_zero(value: &Value) -> Result<Duration, String> {
-    positive_limit(value)?
-        .ok_or_else(|| "this cannot be without limit; write a duration".to_owned())
+    match limit(value)? {
+        Some(d) if d.is_zero() => Err("0 leaves no time at all; write a duration".to_owned()),
+        Some(d) => Ok(d),
+        None => Err("this cannot be without limit; write a duration".to_owned()),
+    }
 }
 
 // === commands and their surroundings ===
@@ -236,9 +215,20 @@ fn is_program(command: &CommandLine, name: &str) -> bool {
         .any(|dir| command.as_str().strip_prefix(dir) == Some(name))
 }
 
-/// An absolute path, of a directory or a program.
+/// SHELL: a program, by its absolute path.
+pub(super) fn program(value: &Value) -> Result<PathBuf, String> {
+    if value.trimmed().contains(char::is_whitespace) {
+        return Err(format!(
+            "'{}' is more than a path; the shell gets -c and the command by itself",
+            shorten(value.trimmed())
+        ));
+    }
+    absolute(value.trimmed())
+}
+
+/// An absolute path.
 pub(super) fn absolute_path(value: &Value) -> Result<PathBuf, String> {
-    absolute(&value.text)
+    absolute(value.trimmed())
 }
 
 fn absolute(text: &str) -> Result<PathBuf, String> {
@@ -250,9 +240,9 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 
 /// ENVIRONMENT_FILE: a path; with a `-` before it the file may be missing.
 pub(super) fn environment_file(value: &Value) -> Result<Vec<(PathBuf, bool)>, String> {
-    let (path, optional) = match value.text.strip_prefix('-') {
+    let (path, optional) = match value.trimmed().strip_prefix('-') {
         Some(path) => (path, true),
-        None => (value.text.as_str(), false),
+        None => (value.trimmed(), false),
     };
     Ok(vec![(absolute(path)?, optional)])
 }
@@ -286,7 +276,7 @@ pub(super) fn environment(value: &Value) -> Result<Vec<(String, String)>, String
 
 /// READY_URL: `http://host[:port][/path]`.
 pub(super) fn url(value: &Value) -> Result<Option<String>, String> {
-    let text = value.text.as_str();
+    let text = value.trimmed();
     if text.is_empty() {
         return Ok(None);
     }
@@ -321,153 +311,8 @@ pub(super) fn url(value: &Value) -> Result<Option<String>, String> {
     }
 }
 
-fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+pub(super) fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let head = text.get(..prefix.len())?;
     head.eq_ignore_ascii_case(prefix)
         .then(|| &text[prefix.len()..])
-}
-
-// === addresses ===
-
-/// ALLOW, DENY, IGNORE: networks; `no` is none.
-pub(super) fn networks(value: &Value) -> Result<Vec<Cidr>, String> {
-    if value.text.eq_ignore_ascii_case("no") {
-        return Ok(Vec::new());
-    }
-    words(&value.text, |word| {
-        word.parse::<Cidr>().map_err(|e| with_comma_hint(word, &e))
-    })
-}
-
-/// SOCKET: names of descriptors, sd_listen_fds_with_names(3). Names with blanks in them are
-/// quoted.
-pub(super) fn socket_names(value: &Value) -> Result<Vec<String>, String> {
-    let names = super::words::split(&value.text)?;
-    for name in &names {
-        let good = !name.is_empty()
-            && name.len() <= 255
-            && name
-                .bytes()
-                .all(|b| (b' '..=b'~').contains(&b) && b != b':');
-        if !good {
-            return Err(format!(
-                "'{}' is not a name of a socket: up to 255 ASCII characters, no ':'",
-                shorten(name)
-            ));
-        }
-    }
-    Ok(names)
-}
-
-/// PORT: addresses to listen on.
-pub(super) fn listeners(value: &Value) -> Result<Vec<ListenAddr>, String> {
-    // Sleeping-beauty's way to have none.
-    if value.text == "-" {
-        return Ok(Vec::new());
-    }
-    words(&value.text, listener)
-}
-
-fn listener(word: &str) -> Result<ListenAddr, String> {
-    if word.starts_with('/') {
-        return socket_path(word).map(ListenAddr::Unix);
-    }
-    if strip_prefix_ignoring_case(word, "interface:").is_some() {
-        return Err(format!(
-            "'{}': interface: is not supported yet",
-            shorten(word)
-        ));
-    }
-    let Some((host, port)) = word.rsplit_once(':') else {
-        if word.contains('.') || word.starts_with(|c: char| !c.is_ascii_digit() && c != '-') {
-            return Err(no_address(word));
-        }
-        return port_number(word, word).map(ListenAddr::Any);
-    };
-    let port = port_number(port, word)?;
-    if host.is_empty() || host == "*" {
-        return Ok(ListenAddr::Any(port));
-    }
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(ListenAddr::Tcp(SocketAddr::new(
-            IpAddr::from([127, 0, 0, 1]),
-            port,
-        )));
-    }
-    // The whole, for the sake of `[fe80::1%2]:80`.
-    if let Ok(address) = word.parse::<SocketAddr>() {
-        return Ok(ListenAddr::Tcp(addr::canonical(address)));
-    }
-    match Destination::from_host_port(host, "1") {
-        Ok(Destination::Host { .. }) => Err(format!(
-            "'{}': listening on a host name is not supported yet; write its IP address",
-            shorten(word)
-        )),
-        _ => Err(no_address(word)),
-    }
-}
-
-fn no_address(word: &str) -> String {
-    let message = format!(
-        "'{}' is not an address to listen on; write PORT, IP:PORT, [IPv6]:PORT or /PATH",
-        shorten(word)
-    );
-    with_comma_hint(word, &message)
-}
-
-fn port_number(text: &str, word: &str) -> Result<u16, String> {
-    addr::parse_port(text).map_err(|e| with_comma_hint(word, &e))
-}
-
-fn socket_path(text: &str) -> Result<PathBuf, String> {
-    if text.len() >= MAX_SOCKET_PATH {
-        return Err(format!(
-            "'{}' is longer than the {} bytes a socket's path may have",
-            shorten(text),
-            MAX_SOCKET_PATH - 1
-        ));
-    }
-    if text.ends_with('/') {
-        return Err(format!("'{}' is a directory, not a socket", shorten(text)));
-    }
-    Ok(PathBuf::from(text))
-}
-
-/// TARGET: destinations.
-pub(super) fn targets(value: &Value) -> Result<Vec<Destination>, String> {
-    let all: Vec<&str> = value.text.split_ascii_whitespace().collect();
-    // As START prints it; an easy thing to mix up, and each word alone would be a puzzle.
-    if let [host, port] = all[..] {
-        if !host.contains([':', '/']) && addr::parse_port(port).is_ok() {
-            return Err(format!(
-                "'{host} {port}' is what START prints; here write {host}:{port}"
-            ));
-        }
-    }
-    words(&value.text, target)
-}
-
-fn target(word: &str) -> Result<Destination, String> {
-    if word.starts_with('/') {
-        return socket_path(word).map(Destination::Unix);
-    }
-    for scheme in ["exec:", "srv:"] {
-        if strip_prefix_ignoring_case(word, scheme).is_some() {
-            return Err(format!(
-                "'{}': {scheme} is not supported yet",
-                shorten(word)
-            ));
-        }
-    }
-    Destination::from_str(word).map_err(|error| with_comma_hint(word, &error))
-}
-
-fn with_comma_hint(word: &str, error: &dyn Display) -> String {
-    if word.starts_with('#') {
-        format!("{error} (a comment after several words needs a line of its own)")
-    } else if word.contains(',') {
-        format!("{error} (several are separated by spaces)")
-    } else {
-        error.to_string()
-    }
 }
