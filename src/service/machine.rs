@@ -193,6 +193,18 @@ impl Service {
         &self.definition
     }
 
+    /// The state of the current generation.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.current.state()
+    }
+
+    /// Open relays, of all generations.
+    #[must_use]
+    pub fn relays(&self) -> usize {
+        self.current.relays.len() + self.old.iter().map(|old| old.relays.len()).sum::<usize>()
+    }
+
     /// What it looks like from outside.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
@@ -205,7 +217,7 @@ impl Service {
                 .current
                 .sleeps_at(&self.definition, self.in_use_by_held()),
             held: self.held.present() + all().map(|g| g.connecting.len()).sum::<usize>(),
-            relays: all().map(|g| g.relays.len()).sum(),
+            relays: self.relays(),
             destinations: self.current.destinations.clone(),
             failures: self.back_off.failures(),
             back_off_until: self.back_off.until(now),
@@ -255,10 +267,13 @@ impl Service {
             Input::ClientGone(conn) => self.gone(conn, cx),
             Input::Connected(conn, destination) => self.connected(conn, destination, cx),
             Input::ConnectFailed(conn, failure) => self.connect_failed(conn, failure, cx),
+            // The last that is heard of a client, in whatever state it was.
             Input::RelayEnded(conn) => {
                 self.forget(conn);
+                self.drop_held(conn);
                 for generation in self.generations() {
                     generation.relay_ended(conn, cx);
+                    generation.not_connected(conn, cx);
                 }
             }
             Input::CommandDone(id, outcome) => self.command_done(id, &outcome, cx),

@@ -28,7 +28,7 @@ pub enum Input {
     Connected(ConnId, Destination),
     /// No candidate could be reached; the client is held again.
     ConnectFailed(ConnId, ConnectFailure),
-    /// A relay has ended.
+    /// A relay has ended, or what was to become one.
     RelayEnded(ConnId),
     /// A command has ended (or START has said its line).
     CommandDone(CommandId, CommandOutcome),

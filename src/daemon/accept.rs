@@ -1,0 +1,149 @@
+//! Accepting, and what to do when it fails.
+//!
+//! An error of one connection (it was reset before we came to it) costs nothing and is passed
+//! over. An error of the machine or the process (no descriptors, no memory) would come again at
+//! once, for ever: accepting pauses, longer each time, or until a client has ended. No error ends
+//! a listener.
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::io::unix::AsyncFd;
+use tracing::{info, warn};
+
+use super::budget::Budget;
+use crate::{
+    model::{ClientAddr, ServiceName, Timestamp},
+    sys::{
+        clock,
+        net::{ListenSocket, Socket},
+    },
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Between two log lines about one trouble.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The listeners of one service.
+pub(super) struct Listeners {
+    sockets: Vec<AsyncFd<ListenSocket>>,
+    /// The one to be asked first, so that a busy one does not starve the others.
+    next: usize,
+    trouble: Option<Trouble>,
+}
+
+/// Accepting has failed, and pauses.
+struct Trouble {
+    pause: Duration,
+    told: Timestamp,
+}
+
+impl Listeners {
+    /// Gives the sockets to the runtime.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub(super) fn new(sockets: Vec<ListenSocket>) -> io::Result<Self> {
+        let register = |socket| AsyncFd::with_interest(socket, tokio::io::Interest::READABLE);
+        let sockets = sockets.into_iter().map(register).collect::<io::Result<_>>()?;
+        Ok(Self { sockets, next: 0, trouble: None })
+    }
+
+    /// No listeners: nobody will come.
+    pub(super) fn none() -> Self {
+        Self { sockets: Vec::new(), next: 0, trouble: None }
+    }
+
+    /// The next client. Pauses while accepting fails. Can be dropped at any time.
+    pub(super) async fn accept(
+        &mut self,
+        service: &ServiceName,
+        budget: &Budget,
+    ) -> (Socket, ClientAddr) {
+        loop {
+            if let Some(trouble) = &self.trouble {
+                let pause = trouble.pause;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = budget.freed() => {}
+                }
+            }
+            while !budget.has_room() {
+                budget.freed().await;
+            }
+            match poll_fn(|cx| self.poll(cx)).await {
+                Ok(accepted) => {
+                    if self.trouble.take().is_some() {
+                        info!(sleepingd_service = %service, "{service}: accepting again");
+                    }
+                    return accepted;
+                }
+                Err(error) => self.failed(service, &error),
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, ClientAddr)>> {
+        let count = self.sockets.len();
+        for turn in 0..count {
+            let index = (self.next + turn) % count;
+            while let Poll::Ready(ready) = self.sockets[index].poll_read_ready(cx) {
+                let mut guard = ready?;
+                match guard.get_inner().accept() {
+                    Ok(accepted) => {
+                        self.next = index + 1;
+                        return Poll::Ready(Ok(accepted));
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                    Err(e) if of_one_connection(&e) => {}
+                    Err(e) => return Poll::Ready(Err(e)),
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn failed(&mut self, service: &ServiceName, error: &io::Error) {
+        let now = clock::now();
+        let (pause, told) = match &self.trouble {
+            None => (FIRST_PAUSE, None),
+            Some(before) => ((before.pause * 2).min(LONGEST_PAUSE), Some(before.told)),
+        };
+        let tell = told.is_none_or(|told| now.since(told) >= QUIET);
+        if tell {
+            warn!(
+                sleepingd_service = %service,
+                "{service}: accepting pauses: {error}; clients wait in the listen backlog",
+            );
+        }
+        self.trouble = Some(Trouble { pause, told: if tell { now } else { told.unwrap_or(now) } });
+    }
+}
+
+/// Errors that accept(2) passes on from a connection that is already over ("already-pending
+/// network errors on the new socket"), and an interruption.
+fn of_one_connection(error: &io::Error) -> bool {
+    use nix::libc as c;
+    matches!(
+        error.raw_os_error(),
+        Some(
+            c::ECONNABORTED
+                | c::EINTR
+                | c::ENETDOWN
+                | c::EPROTO
+                | c::ENOPROTOOPT
+                | c::EHOSTDOWN
+                | c::ENONET
+                | c::EHOSTUNREACH
+                | c::EOPNOTSUPP
+                | c::ENETUNREACH
+                | c::EPERM
+        )
+    )
+}

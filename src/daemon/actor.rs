@@ -1,0 +1,397 @@
+//! One task per service: tells the service what happens, and carries out what it decides.
+//!
+//! The service itself ([`crate::service::Service`]) is pure; this is where its clients are
+//! accepted, its commands run, its probes asked and its timer waits.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use tracing::{debug, error, warn};
+
+use super::{
+    accept::Listeners,
+    budget::{Budget, Place},
+    connection::{self, Client, Order, Shared, Verdict},
+    probes::{self, Answer},
+    records::Records,
+    reporting,
+    status::Gauge,
+};
+use crate::{
+    command::{Canceller, Runner},
+    model::{
+        ClientAddr, CommandId, CommandRequest, ConnId, Definition, Destination, GenerationId,
+        LocalAddr, ProbeId, Timestamp,
+    },
+    relay::Activity,
+    service::{
+        ConnectFailure, Input, Output, ProbeKind, Record, Report, Service, Snapshot,
+        lifecycle::{State, Table},
+    },
+    sys::{
+        clock,
+        net::{ListenSocket, Socket},
+        stream::Stream,
+    },
+};
+
+/// Without a deadline the timer waits this long, for nothing.
+const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What an actor is told.
+pub(super) enum Message {
+    /// Something for the service.
+    Input(Input),
+    /// A client could not be connected; it waits for the next decision.
+    ConnectFailed(ConnId, ConnectFailure, oneshot::Sender<Verdict>),
+    /// These are the listeners now.
+    Listen(Vec<ListenSocket>),
+    /// How does it look?
+    Look(oneshot::Sender<Snapshot>),
+}
+
+/// What all actors share.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) runner: Runner,
+    pub(super) budget: Budget,
+    pub(super) records: Arc<Records>,
+}
+
+/// One service, and all that it has under way.
+pub(super) struct Actor {
+    service: Service,
+    common: Common,
+    listeners: Listeners,
+    gauge: Arc<Gauge>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    to_self: mpsc::UnboundedSender<Message>,
+    shared: Arc<Shared>,
+    clients: HashMap<ConnId, Conversation>,
+    next_conn: u64,
+    commands: HashMap<CommandId, Canceller>,
+    probes: HashMap<ProbeId, tokio::task::AbortHandle>,
+    answers: JoinSet<Answer>,
+    /// The connection by which a remote backend was found, for the first client.
+    spare: Option<(Destination, Socket)>,
+    finished: bool,
+}
+
+/// What the actor can say to a client's task.
+struct Conversation {
+    /// While it is held.
+    decision: Option<oneshot::Sender<Verdict>>,
+    /// Since it is being connected.
+    relay: Option<OpenRelay>,
+    /// Given back when the client's end is told.
+    _place: Place,
+}
+
+struct OpenRelay {
+    generation: GenerationId,
+    cut: oneshot::Sender<()>,
+    activity: Activity,
+}
+
+impl Actor {
+    pub(super) fn new(
+        definition: &Arc<Definition>,
+        record: Option<Record>,
+        common: Common,
+        gauge: Arc<Gauge>,
+        inbox: mpsc::UnboundedReceiver<Message>,
+        to_self: mpsc::UnboundedSender<Message>,
+    ) -> Self {
+        let seed = fastrand::u64(..);
+        let service =
+            Service::new(Arc::clone(definition), Table::sound(), record, seed, clock::now());
+        let shared = shared(definition, &to_self);
+        Self {
+            service,
+            common,
+            listeners: Listeners::none(),
+            gauge,
+            inbox,
+            to_self,
+            shared,
+            clients: HashMap::new(),
+            next_conn: 0,
+            commands: HashMap::new(),
+            probes: HashMap::new(),
+            answers: JoinSet::new(),
+            spare: None,
+            finished: false,
+        }
+    }
+
+    /// Serves until every generation of the service is gone.
+    pub(super) async fn run(mut self) {
+        let outputs = self.service.start(clock::now());
+        self.carry_out(outputs);
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        let mut armed = None;
+        while !self.finished {
+            let deadline = self.service.deadline();
+            if armed != Some(deadline) {
+                let now = clock::now();
+                let pause = deadline.map_or(NO_DEADLINE, |at| pause_until(at, now));
+                timer.as_mut().reset(tokio::time::Instant::now() + pause);
+                armed = Some(deadline);
+            }
+            tokio::select! {
+                // What is known already comes before new clients: a service that has just ended
+                // must not take another.
+                biased;
+                Some(message) = self.inbox.recv() => self.told(message),
+                Some(answer) = self.answers.join_next(), if !self.answers.is_empty() => {
+                    self.answered(answer);
+                }
+                () = &mut timer => {
+                    armed = None;
+                    self.step(Input::Tick);
+                }
+                (socket, addr) = self.listeners.accept(&self.shared.service, &self.common.budget),
+                    if self.service.accepting() => self.accepted(socket, addr),
+            }
+        }
+    }
+
+    // === what happens ===
+
+    fn told(&mut self, message: Message) {
+        match message {
+            Message::Input(input) => {
+                match &input {
+                    Input::RelayEnded(conn) => {
+                        self.clients.remove(conn);
+                    }
+                    Input::Configured(definition) => {
+                        self.shared = shared(definition, &self.to_self);
+                    }
+                    Input::Retire(_) => self.listeners = Listeners::none(),
+                    _ => {}
+                }
+                self.step(input);
+            }
+            Message::ConnectFailed(conn, failure, decision) => {
+                debug!(
+                    sleepingd_service = %self.shared.service,
+                    "{}: a client was not connected: {failure}", self.shared.service,
+                );
+                if let Some(conversation) = self.clients.get_mut(&conn) {
+                    conversation.decision = Some(decision);
+                    conversation.relay = None;
+                }
+                self.step(Input::ConnectFailed(conn, failure));
+            }
+            Message::Listen(sockets) => match Listeners::new(sockets) {
+                Ok(listeners) => self.listeners = listeners,
+                Err(e) => error!(
+                    sleepingd_service = %self.shared.service,
+                    "{}: its listeners cannot be watched: {e}", self.shared.service,
+                ),
+            },
+            Message::Look(to) => {
+                // Who asked may have gone.
+                let _ = to.send(self.service.snapshot(clock::now()));
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Answer, tokio::task::JoinError>) {
+        match answer {
+            Ok(Answer::Command(id, outcome)) => {
+                self.commands.remove(&id);
+                debug!(
+                    sleepingd_service = %self.shared.service,
+                    "{}: a command {} after {:.3} s", self.shared.service, outcome.exit,
+                    outcome.took.as_secs_f64(),
+                );
+                self.step(Input::CommandDone(id, outcome));
+            }
+            Ok(Answer::Probe { id, verdict, spare }) => {
+                self.probes.remove(&id);
+                if spare.is_some() {
+                    self.spare = spare;
+                }
+                self.step(Input::ProbeDone(id, verdict));
+            }
+            Ok(Answer::Activity(generation, last)) => {
+                self.step(Input::Activity(generation, last));
+            }
+            // A probe that was not wanted any more.
+            Err(e) if e.is_cancelled() => {}
+            Err(e) => error!(
+                sleepingd_service = %self.shared.service,
+                "{}: a bug of ours, the answer of a command or probe is lost: {e}",
+                self.shared.service,
+            ),
+        }
+    }
+
+    fn accepted(&mut self, socket: Socket, addr: ClientAddr) {
+        let place = self.common.budget.take();
+        let local = match socket.local_addr() {
+            Ok(local) => local,
+            // It was reset between accept and here.
+            Err(_) => return,
+        };
+        let stream = match Stream::new(socket) {
+            Ok(stream) => stream,
+            Err(e) => {
+                warn!(
+                    sleepingd_service = %self.shared.service,
+                    remote_addr = %addr,
+                    "{}: a client is lost, it cannot be watched: {e}", self.shared.service,
+                );
+                return;
+            }
+        };
+        self.next_conn += 1;
+        let conn = ConnId(self.next_conn);
+        let (to, decision) = oneshot::channel();
+        let conversation = Conversation { decision: Some(to), relay: None, _place: place };
+        self.clients.insert(conn, conversation);
+        let client = Client { conn, addr, stream, arrived: clock::now() };
+        tokio::spawn(connection::serve(client, decision, Arc::clone(&self.shared)));
+        self.arrived(conn, addr, local);
+    }
+
+    fn arrived(&mut self, conn: ConnId, client: ClientAddr, local: LocalAddr) {
+        self.step(Input::ClientArrived { conn, client, local });
+    }
+
+    // === what is to be done ===
+
+    fn step(&mut self, input: Input) {
+        let outputs = self.service.handle(clock::now(), input);
+        self.carry_out(outputs);
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Run(id, request) => self.run_command(id, *request),
+                Output::CancelCommand(id) => {
+                    if let Some(canceller) = self.commands.get(&id) {
+                        canceller.cancel();
+                    }
+                }
+                Output::Probe(id, kind, destinations) => self.probe(id, kind, destinations),
+                Output::CancelProbe(id) => {
+                    if let Some(probe) = self.probes.remove(&id) {
+                        probe.abort();
+                    }
+                }
+                Output::Connect { conn, generation, candidates, settle } => {
+                    self.connect(conn, generation, candidates, settle);
+                }
+                Output::Refuse(conn, _) => self.refuse(conn),
+                Output::Cut(conn) => {
+                    if let Some(relay) = self.clients.get_mut(&conn).and_then(|c| c.relay.take()) {
+                        // A relay that has just ended hears it no more.
+                        let _ = relay.cut.send(());
+                    }
+                }
+                Output::SampleActivity(generation) => self.sample(generation),
+                Output::Persist(record) => self.persist(record.as_deref()),
+                Output::Report(report) => self.report(&report),
+                Output::Finished => self.finished = true,
+            }
+        }
+        // It was for the clients of this wake; a backend must not wonder who is silent there.
+        if self.service.state() != State::Waking {
+            self.spare = None;
+        }
+        self.gauge.set(self.service.state(), self.service.relays());
+    }
+
+    fn run_command(&mut self, id: CommandId, request: CommandRequest) {
+        let running = self.common.runner.run(request);
+        self.commands.insert(id, running.canceller());
+        self.answers.spawn(async move { Answer::Command(id, running.await) });
+    }
+
+    fn probe(&mut self, id: ProbeId, kind: ProbeKind, destinations: Vec<Destination>) {
+        let definition = self.service.definition();
+        let url = definition.recipe.ready_url.clone();
+        let connect = definition.policy.timeouts.connect;
+        let own = definition.listen.clone();
+        let probe = probes::ask(id, kind, destinations, own, url, connect);
+        self.probes.insert(id, self.answers.spawn(probe));
+    }
+
+    fn connect(
+        &mut self,
+        conn: ConnId,
+        generation: GenerationId,
+        candidates: Vec<Destination>,
+        settle: Duration,
+    ) {
+        let spare = self.spare.take_if(|(destination, _)| candidates.contains(destination));
+        let Some(conversation) = self.clients.get_mut(&conn) else { return };
+        let Some(decision) = conversation.decision.take() else { return };
+        let (cut, is_cut) = oneshot::channel();
+        let activity = Activity::new(clock::now());
+        conversation.relay = Some(OpenRelay { generation, cut, activity: activity.clone() });
+        let order = Order { candidates, settle, spare, cut: is_cut, activity };
+        // The task may have ended in this very moment; it says so itself.
+        let _ = decision.send(Verdict::Connect(order));
+    }
+
+    fn refuse(&mut self, conn: ConnId) {
+        let Some(mut conversation) = self.clients.remove(&conn) else { return };
+        if let Some(decision) = conversation.decision.take() {
+            // As above.
+            let _ = decision.send(Verdict::Refuse);
+        }
+        if let Some(relay) = conversation.relay.take() {
+            // As above.
+            let _ = relay.cut.send(());
+        }
+    }
+
+    /// When did the last byte move? Answered in the next turn.
+    fn sample(&mut self, generation: GenerationId) {
+        let relays = self.clients.values().filter_map(|c| c.relay.as_ref());
+        let last: Option<Timestamp> = relays
+            .filter(|relay| relay.generation == generation)
+            .map(|relay| relay.activity.last_byte())
+            .max();
+        self.answers.spawn(std::future::ready(Answer::Activity(generation, last)));
+    }
+
+    fn persist(&self, record: Option<&Record>) {
+        let slug = &self.service.definition().slug;
+        if let Err(e) = self.common.records.write(slug, record) {
+            error!(
+                sleepingd_service = %self.shared.service,
+                "{}: what is awake cannot be written down, a restart will not know it: {e}",
+                self.shared.service,
+            );
+        }
+    }
+
+    fn report(&self, report: &Report) {
+        reporting::report(&self.shared.service, report);
+        self.gauge.reported(report);
+    }
+}
+
+fn shared(definition: &Definition, to_actor: &mpsc::UnboundedSender<Message>) -> Arc<Shared> {
+    Arc::new(Shared {
+        service: definition.name.clone(),
+        policy: Arc::clone(&definition.policy),
+        to_actor: to_actor.clone(),
+    })
+}
+
+/// The timer's clock stands still while the machine is suspended, the service's does not: a timer
+/// may be late by the time of a suspend, never early.
+fn pause_until(at: Timestamp, now: Timestamp) -> Duration {
+    at.since(now).min(NO_DEADLINE)
+}

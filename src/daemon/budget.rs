@@ -1,0 +1,83 @@
+//! Descriptors: so many for clients, the rest held back.
+//!
+//! A relay takes two. When the share of the clients is used up, accepting stops before the
+//! descriptors are gone, so that a STOP can always be started, a file be read, a pipe be had.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+/// Held back: for the daemon itself, the commands that run, and the pipes of bulk relays (which
+/// are copied where there is none).
+const RESERVE: usize = 64;
+
+/// How many clients the whole daemon has room for. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub(super) struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clients: AtomicUsize,
+    most: usize,
+    room: Notify,
+}
+
+/// Room for one client, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Budget);
+
+impl Budget {
+    /// `limit` is RLIMIT_NOFILE.
+    pub(super) fn new(limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // Of a very low limit at least something is left for clients.
+        let share = limit.saturating_sub(RESERVE.min(limit / 2));
+        Self(Arc::new(Inner {
+            clients: AtomicUsize::new(0),
+            most: (share / 2).max(1),
+            room: Notify::new(),
+        }))
+    }
+
+    /// Whether another client may be accepted.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.clients.load(Ordering::Relaxed) < self.0.most
+    }
+
+    /// Waits until a client has ended, whether or not there is room then.
+    pub(super) async fn freed(&self) {
+        self.0.room.notified().await;
+    }
+
+    /// A client was accepted.
+    pub(super) fn take(&self) -> Place {
+        self.0.clients.fetch_add(1, Ordering::Relaxed);
+        Place(self.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.clients.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_descriptors_are_held_back_and_room_comes_back() {
+        let budget = Budget::new(64 + 4);
+        let (a, b) = (budget.take(), budget.take());
+        assert!(!budget.has_room());
+        drop(a);
+        assert!(budget.has_room());
+        drop(b);
+        assert!(Budget::new(4).has_room());
+    }
+}

@@ -1,0 +1,276 @@
+//! One client: held, connected, relayed.
+//!
+//! ```text
+//!   held ──Connect──▶ connecting ──▶ relayed ──▶ ended
+//!    ▲ │ Refuse, gone      │ no destination answers
+//!    │ └──▶ reset          │
+//!    └─────────────────────┘
+//! ```
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use tracing::debug;
+
+use super::actor::Message;
+use crate::{
+    model::{ClientAddr, ConnId, Destination, Outcome, Policy, ServiceName, Timestamp},
+    relay::{self, Activity, Settled},
+    service::{ConnectFailure, Input},
+    sys::{clock, net::Socket, stream::{Sign, Stream}},
+};
+
+/// What the service has decided for a held client.
+pub(super) enum Verdict {
+    /// Connect it to the first of these that answers, and relay.
+    Connect(Order),
+    /// Reset it.
+    Refuse,
+}
+
+/// To whom to connect a client.
+pub(super) struct Order {
+    pub(super) candidates: Vec<Destination>,
+    /// SETTLE_TIME, while it applies.
+    pub(super) settle: Duration,
+    /// The connection by which a remote backend was found to be up.
+    pub(super) spare: Option<(Destination, Socket)>,
+    /// Ends the connect or the relay: both sides are reset.
+    pub(super) cut: oneshot::Receiver<()>,
+    /// Told while it is relayed.
+    pub(super) activity: Activity,
+}
+
+/// What every connection of a service shares, at the time of its accept.
+pub(super) struct Shared {
+    pub(super) service: ServiceName,
+    pub(super) policy: Arc<Policy>,
+    pub(super) to_actor: UnboundedSender<Message>,
+}
+
+/// A client, and who it is.
+pub(super) struct Client {
+    pub(super) conn: ConnId,
+    pub(super) addr: ClientAddr,
+    pub(super) stream: Stream,
+    pub(super) arrived: Timestamp,
+}
+
+/// Tells the actor of the end, however it comes: a task that panics must not leave a client behind
+/// in the service's books.
+struct Farewell {
+    conn: ConnId,
+    shared: Arc<Shared>,
+}
+
+enum Held {
+    Decided(Verdict),
+    Gone,
+}
+
+/// The life of one client; `decision` is the service's first for it.
+pub(super) async fn serve(
+    client: Client,
+    mut decision: oneshot::Receiver<Verdict>,
+    shared: Arc<Shared>,
+) {
+    let Client { conn, addr, stream, arrived } = client;
+    let farewell = Farewell { conn, shared: Arc::clone(&shared) };
+    loop {
+        let order = match held(&stream, &mut decision, &farewell).await {
+            Held::Decided(Verdict::Connect(order)) => order,
+            Held::Decided(Verdict::Refuse) => return stream.reset(),
+            Held::Gone => {
+                shared.tell(Input::ClientGone(conn));
+                return stream.reset();
+            }
+        };
+        let Order { candidates, settle, spare, mut cut, activity } = order;
+        let reached = tokio::select! {
+            biased;
+            _ = &mut cut => return stream.reset(),
+            reached = reach(&candidates, settle, spare, &shared.policy) => reached,
+        };
+        match reached {
+            Ok((backend, destination)) => {
+                let held = clock::now().since(arrived);
+                shared.tell(Input::Connected(conn, destination.clone()));
+                let outcome = relayed(stream, backend, cut, activity, &shared.policy).await;
+                log(&shared.service, addr, &destination, held, &outcome);
+                return;
+            }
+            Err(failure) => {
+                let (to, next) = oneshot::channel();
+                shared.tell_failure(conn, failure, to);
+                decision = next;
+            }
+        }
+    }
+}
+
+/// Waits for the decision; sees meanwhile whether the client speaks, or leaves.
+async fn held(
+    stream: &Stream,
+    decision: &mut oneshot::Receiver<Verdict>,
+    farewell: &Farewell,
+) -> Held {
+    let mut spoke = false;
+    loop {
+        tokio::select! {
+            biased;
+            // The actor drops its end only with itself: there is nobody to wait for any more.
+            verdict = &mut *decision => return Held::Decided(verdict.unwrap_or(Verdict::Refuse)),
+            sign = stream.next_sign(spoke) => match sign {
+                Sign::Gone => return Held::Gone,
+                Sign::Data => {
+                    spoke = true;
+                    farewell.shared.tell(Input::ClientSpoke(farewell.conn));
+                }
+            },
+        }
+    }
+}
+
+/// The first destination that answers.
+async fn reach(
+    candidates: &[Destination],
+    settle: Duration,
+    spare: Option<(Destination, Socket)>,
+    policy: &Policy,
+) -> Result<(Stream, Destination), ConnectFailure> {
+    let mut failure = ConnectFailure::Failed("no destination is known".to_owned());
+    let mut spare = spare;
+    for destination in candidates {
+        let connected = match spare.take_if(|(to, _)| to == destination) {
+            Some((_, socket)) => Stream::new(socket),
+            None => connect(destination, policy.timeouts.connect).await,
+        };
+        match connected {
+            Ok(backend) => {
+                if settle.is_zero() || relay::settle(&backend, settle).await != Settled::Closed {
+                    return Ok((backend, destination.clone()));
+                }
+                failure = ConnectFailure::ClosedEarly;
+            }
+            Err(error) => failure = classify(destination, &error),
+        }
+    }
+    Err(failure)
+}
+
+async fn connect(destination: &Destination, limit: Duration) -> io::Result<Stream> {
+    match destination {
+        Destination::Tcp(addr) => Stream::connect_tcp(*addr, limit).await,
+        Destination::Unix(path) => Stream::connect_unix(Path::new(path), limit).await,
+        Destination::Host { name, port } => connect_by_name(name, *port, limit).await,
+    }
+}
+
+/// Every address of the name is tried, the time for all of them being one CONNECT_TIMEOUT.
+async fn connect_by_name(name: &str, port: u16, limit: Duration) -> io::Result<Stream> {
+    let attempts = async {
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name, port)).await?.collect();
+        for addr in addresses {
+            match Stream::connect_tcp(addr, limit).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    };
+    tokio::time::timeout(limit, attempts).await?
+}
+
+/// Whether waiting may cure it. A machine that boots refuses, is unreachable and is silent, in
+/// turn; a unix socket is not there yet; a name is not known yet.
+fn classify(destination: &Destination, error: &io::Error) -> ConnectFailure {
+    use io::ErrorKind as E;
+    let why = format!("{destination}: {error}");
+    match error.kind() {
+        E::ConnectionRefused
+        | E::ConnectionReset
+        | E::ConnectionAborted
+        | E::HostUnreachable
+        | E::NetworkUnreachable
+        | E::NetworkDown
+        | E::TimedOut
+        | E::NotFound => ConnectFailure::NotUp(why),
+        // Of host and network: EHOSTDOWN has no kind of its own. getaddrinfo's failures have none
+        // at all, and a name that does not resolve may do so once the machine is up.
+        _ if error.raw_os_error() == Some(nix::libc::EHOSTDOWN) => ConnectFailure::NotUp(why),
+        _ if matches!(destination, Destination::Host { .. }) && error.raw_os_error().is_none() => {
+            ConnectFailure::NotUp(why)
+        }
+        _ => ConnectFailure::Failed(why),
+    }
+}
+
+async fn relayed(
+    client: Stream,
+    backend: Stream,
+    cut: oneshot::Receiver<()>,
+    activity: Activity,
+    policy: &Policy,
+) -> Outcome {
+    for stream in [&client, &backend] {
+        if let Some(limit) = policy.timeouts.user {
+            // Refused only for a unix socket, which has no peer that could vanish.
+            let _ = stream.socket().set_user_timeout(Some(limit));
+        }
+    }
+    let limits = relay::Limits {
+        client_timeout: policy.timeouts.client,
+        half_close: policy.timeouts.half_close,
+    };
+    let drain = async {
+        // An actor that is gone has been through its drain.
+        let _ = cut.await;
+    };
+    relay::relay(client, backend, limits, drain, activity).await
+}
+
+fn log(
+    service: &ServiceName,
+    addr: ClientAddr,
+    destination: &Destination,
+    held: Duration,
+    outcome: &Outcome,
+) {
+    debug!(
+        sleepingd_service = %service,
+        remote_addr = %addr,
+        sleepingd_destination = %destination,
+        sleepingd_bytes_in = outcome.to_backend,
+        sleepingd_bytes_out = outcome.to_client,
+        "{addr} to {destination}: {} by the {} after {:.3} s (held {:.3} s, {} B in, {} B out)",
+        outcome.end,
+        outcome.ended_by,
+        outcome.relayed.as_secs_f64(),
+        held.as_secs_f64(),
+        outcome.to_backend,
+        outcome.to_client,
+    );
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn tell(&self, input: Input) {
+        // An actor that is gone needs no books.
+        let _ = self.to_actor.send(Message::Input(input));
+    }
+
+    fn tell_failure(&self, conn: ConnId, failure: ConnectFailure, to: oneshot::Sender<Verdict>) {
+        // As above; and the client is refused when the sender is dropped with the message.
+        let _ = self.to_actor.send(Message::ConnectFailed(conn, failure, to));
+    }
+}
+
+// === impl Farewell ===
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.shared.tell(Input::RelayEnded(self.conn));
+    }
+}

@@ -1,0 +1,279 @@
+//! Whose inherited sockets are, and what is bound beside them.
+//!
+//! The supervisor owns every listening socket of the process for as long as it runs; services get
+//! duplicates. So a socket that loses its section keeps its place (and resets whoever connects),
+//! and gets it back when the section comes back.
+
+use std::os::fd::AsFd;
+
+use tracing::{error, info, warn};
+
+use crate::{
+    model::{Definition, ListenAddr, Slug},
+    sys::net::ListenSocket,
+    systemd::{notify::Notifier, sockets::Named},
+};
+
+/// Names of ports that we bound, in systemd's descriptor store, begin so.
+const BOUND: &str = "bound.";
+
+/// Every listening socket there is.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    all: Vec<Owned>,
+}
+
+#[derive(Debug)]
+struct Owned {
+    socket: ListenSocket,
+    origin: Origin,
+    /// Whose it is.
+    claimed: Option<Slug>,
+    /// Its refuser knows of it: it was said that nobody claims it.
+    refused: bool,
+}
+
+/// Where a socket comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Origin {
+    /// From systemd's socket unit, by this name.
+    Inherited(String),
+    /// We bound it, for this address; it may be in systemd's store by that name.
+    Bound(ListenAddr),
+}
+
+/// Who gets what.
+#[derive(Debug, Default)]
+pub(super) struct Allotment {
+    /// For each definition, in their order.
+    pub(super) sockets: Vec<Vec<ListenSocket>>,
+    /// What could not be bound, in words.
+    pub(super) errors: Vec<String>,
+    /// Sockets that nobody claims, newly so: whoever connects is to be reset.
+    pub(super) unclaimed: Vec<ListenSocket>,
+}
+
+impl Sockets {
+    /// Takes in what systemd handed over. What is no listening socket is said and closed.
+    pub(super) fn inherit(named: Vec<Named>) -> Self {
+        let mut all = Vec::new();
+        for Named { name, fd } in named {
+            match ListenSocket::from_fd(fd) {
+                Ok(socket) => {
+                    let origin = match socket.listen_addr() {
+                        Ok(addr) if name.starts_with(BOUND) => Origin::Bound(addr),
+                        _ => Origin::Inherited(name),
+                    };
+                    all.push(Owned { socket, origin, claimed: None, refused: false });
+                }
+                Err(e) => warn!("the inherited socket '{name}' is closed: {e}"),
+            }
+        }
+        Self { all }
+    }
+
+    /// The names of those that socket units made.
+    pub(super) fn names(&self) -> Vec<String> {
+        let names = self.all.iter().filter_map(|owned| match &owned.origin {
+            Origin::Inherited(name) => Some(name.clone()),
+            Origin::Bound(_) => None,
+        });
+        names.collect()
+    }
+
+    /// What nobody claims, by name, in sentences.
+    pub(super) fn unclaimed(&self) -> Vec<String> {
+        self.all
+            .iter()
+            .filter(|owned| owned.claimed.is_none())
+            .map(|owned| format!("no section claims the socket {}", owned.describe()))
+            .collect()
+    }
+
+    /// Gives every definition its sockets: by the names of SOCKET, else by its slug or name, else
+    /// by address; and binds what is then missing. What we had bound and nobody wants is closed.
+    pub(super) fn allot(&mut self, definitions: &[&Definition], notifier: &Notifier) -> Allotment {
+        for owned in &mut self.all {
+            owned.claimed = None;
+        }
+        for definition in definitions {
+            self.claim_by_name(definition);
+        }
+        for definition in definitions {
+            self.claim_by_address(definition);
+        }
+        self.drop_unwanted(notifier);
+        let mut allotment = Allotment::default();
+        for definition in definitions {
+            let sockets = self.for_definition(definition, notifier, &mut allotment.errors);
+            allotment.sockets.push(sockets);
+        }
+        allotment.unclaimed = self.newly_unclaimed();
+        allotment
+    }
+
+    fn claim_by_name(&mut self, definition: &Definition) {
+        for owned in self.all.iter_mut().filter(|owned| owned.claimed.is_none()) {
+            let Origin::Inherited(name) = &owned.origin else { continue };
+            let named = if definition.sockets.is_empty() {
+                name == definition.slug.as_str() || name == definition.name.as_str()
+            } else {
+                definition.sockets.contains(name)
+            };
+            if !named {
+                continue;
+            }
+            // A unit that was made for an address the section no longer has.
+            let stale = definition.sockets.is_empty()
+                && !definition.listen.is_empty()
+                && !definition.listen.iter().any(|addr| owned.serves(addr));
+            if stale {
+                warn!(
+                    sleepingd_service = %definition.name,
+                    "{}: the socket {} bears its name, but its PORT says otherwise; left out",
+                    definition.name, owned.describe(),
+                );
+                continue;
+            }
+            owned.claimed = Some(definition.slug.clone());
+        }
+    }
+
+    fn claim_by_address(&mut self, definition: &Definition) {
+        for owned in self.all.iter_mut().filter(|owned| owned.claimed.is_none()) {
+            if definition.listen.iter().any(|addr| owned.serves(addr)) {
+                owned.claimed = Some(definition.slug.clone());
+            }
+        }
+    }
+
+    fn drop_unwanted(&mut self, notifier: &Notifier) {
+        self.all.retain(|owned| match &owned.origin {
+            Origin::Bound(addr) if owned.claimed.is_none() => {
+                info!("{addr} is closed, no section listens there any more");
+                forget(addr, notifier);
+                false
+            }
+            _ => true,
+        });
+    }
+
+    fn for_definition(
+        &mut self,
+        definition: &Definition,
+        notifier: &Notifier,
+        errors: &mut Vec<String>,
+    ) -> Vec<ListenSocket> {
+        for addr in &definition.listen {
+            let covered = self.all.iter().any(|owned| {
+                owned.claimed.as_ref() == Some(&definition.slug) && owned.serves(addr)
+            });
+            // With SOCKET the sockets are those that it names, whatever their address.
+            let by_name = !definition.sockets.is_empty()
+                && self.all.iter().any(|o| o.claimed.as_ref() == Some(&definition.slug));
+            if !covered && !by_name {
+                match bind(addr, notifier) {
+                    Ok(socket) => self.all.push(Owned {
+                        socket,
+                        origin: Origin::Bound(addr.clone()),
+                        claimed: Some(definition.slug.clone()),
+                        refused: false,
+                    }),
+                    Err(e) => errors.push(format!(
+                        "{}:{}: {}: cannot listen on {addr}: {e}",
+                        definition.origin.file.display(),
+                        definition.origin.line,
+                        definition.name,
+                    )),
+                }
+            }
+        }
+        let mine = self.all.iter().filter(|o| o.claimed.as_ref() == Some(&definition.slug));
+        mine.filter_map(Owned::duplicate).collect()
+    }
+
+    fn newly_unclaimed(&mut self) -> Vec<ListenSocket> {
+        let mut duplicates = Vec::new();
+        for owned in &mut self.all {
+            if owned.claimed.is_some() {
+                owned.refused = false;
+            } else if !owned.refused {
+                owned.refused = true;
+                warn!(
+                    "no section claims the socket {}; whoever connects is reset",
+                    owned.describe()
+                );
+            }
+            if owned.claimed.is_none() {
+                duplicates.extend(owned.duplicate());
+            }
+        }
+        duplicates
+    }
+
+    /// Removes the unix sockets that we bound; the process ends, and nobody listens there.
+    pub(super) fn remove_paths(&self) {
+        let bound = self.all.iter().filter_map(|owned| match &owned.origin {
+            Origin::Bound(ListenAddr::Unix(path)) => Some(path),
+            _ => None,
+        });
+        for path in bound {
+            // Gone already, or the directory is: either way it is not in anybody's way.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Owned {
+    fn serves(&self, addr: &ListenAddr) -> bool {
+        self.socket.serves(addr).unwrap_or(false)
+    }
+
+    fn describe(&self) -> String {
+        let at = self.socket.listen_addr().map_or_else(|e| e.to_string(), |addr| addr.to_string());
+        match &self.origin {
+            Origin::Inherited(name) => format!("'{name}' ({at})"),
+            Origin::Bound(_) => at,
+        }
+    }
+
+    fn duplicate(&self) -> Option<ListenSocket> {
+        let duplicate = self.socket.as_fd().try_clone_to_owned();
+        duplicate
+            .map_err(|e| e.to_string())
+            .and_then(|fd| ListenSocket::from_fd(fd).map_err(|e| e.to_string()))
+            .inspect_err(|e| error!("the socket {} cannot be used: {e}", self.describe()))
+            .ok()
+    }
+}
+
+fn bind(addr: &ListenAddr, notifier: &Notifier) -> std::io::Result<ListenSocket> {
+    let socket = ListenSocket::bind(addr)?;
+    // So that a restart does not close the port, and nobody is refused meanwhile.
+    if let Err(e) = notifier.store(&stored_name(addr), socket.as_fd()) {
+        warn!("{addr} will be closed for a moment at the next restart: {e}");
+    }
+    Ok(socket)
+}
+
+fn forget(addr: &ListenAddr, notifier: &Notifier) {
+    if let Err(e) = notifier.remove(&stored_name(addr)) {
+        warn!("{addr} stays in the descriptor store: {e}");
+    }
+}
+
+/// FDNAME= has no colon, and at most 255 characters (sd_pid_notify_with_fds(3)).
+fn stored_name(addr: &ListenAddr) -> String {
+    let readable: String = addr
+        .to_string()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' })
+        .take(200)
+        .collect();
+    // Two unix paths may read alike now; a hash that is the same in every build tells them apart.
+    let hash = addr.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{BOUND}{readable}.{hash:016x}")
+}
+

@@ -1,0 +1,133 @@
+//! What is awake, on disk: one file a service in the runtime directory, for the next daemon.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+
+use crate::{model::Slug, service::Record};
+
+/// A record is a few hundred bytes; a larger file is not one of ours.
+const MOST_BYTES: u64 = 64 * 1024;
+
+/// Where the records are; nowhere, if the daemon has no runtime directory.
+#[derive(Debug)]
+pub(super) struct Records {
+    directory: Option<PathBuf>,
+}
+
+impl Records {
+    /// Keeps records in `state/` of this runtime directory.
+    ///
+    /// # Errors
+    /// Where that directory cannot be made.
+    pub(super) fn new(runtime: Option<&Path>) -> io::Result<Self> {
+        let directory = runtime.map(|runtime| runtime.join("state"));
+        if let Some(directory) = &directory {
+            fs::create_dir_all(directory)?;
+        }
+        Ok(Self { directory })
+    }
+
+    /// What the last daemon wrote of this service. A file that cannot be understood is said and
+    /// left out: the backend is found by CHECK or TARGET then, or woken again.
+    pub(super) fn read(&self, slug: &Slug) -> Option<Record> {
+        let path = self.path(slug)?;
+        let understood = match fs::metadata(&path) {
+            Ok(meta) if meta.len() > MOST_BYTES => Err("it is too large".to_owned()),
+            Ok(_) => fs::read(&path)
+                .map_err(|e| e.to_string())
+                .and_then(|text| serde_json::from_slice(&text).map_err(|e| e.to_string())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(e) => Err(e.to_string()),
+        };
+        understood
+            .inspect_err(|why| warn!("{}: left out, {why}", path.display()))
+            .ok()
+    }
+
+    /// Writes it down, or removes what was; a reader never sees half of it.
+    ///
+    /// # Errors
+    /// Those of writing and renaming a file.
+    pub(super) fn write(&self, slug: &Slug, record: Option<&Record>) -> io::Result<()> {
+        let Some(path) = self.path(slug) else { return Ok(()) };
+        let Some(record) = record else {
+            return match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                _ => Ok(()),
+            };
+        };
+        write_atomically(&path, &serde_json::to_vec(record)?)
+    }
+
+    /// The services that were awake, by slug.
+    pub(super) fn slugs(&self) -> Vec<String> {
+        let Some(Ok(entries)) = self.directory.as_ref().map(fs::read_dir) else {
+            return Vec::new();
+        };
+        let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+        names
+            .filter_map(|name| name.to_str()?.strip_suffix(".json").map(str::to_owned))
+            .collect()
+    }
+
+    fn path(&self, slug: &Slug) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join(format!("{slug}.json")))
+    }
+}
+
+/// Writes a file beside the old one and renames it over it. Not synced: the runtime directory is
+/// in memory, and does not outlive the machine's run.
+pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(bytes)?;
+    fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ServiceName, Timestamp};
+
+    #[test]
+    fn what_is_written_is_read_by_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let slug = ServiceName::new("Web").slug().unwrap();
+        let record = Record {
+            service: ServiceName::new("Web"),
+            since: Timestamp::BOOT,
+            last_use: Timestamp::since_boot(std::time::Duration::from_millis(1234)),
+            in_use: true,
+            destinations: vec!["127.0.0.1:80".parse().unwrap(), "/run/x".parse().unwrap()],
+        };
+        let records = Records::new(Some(directory.path())).unwrap();
+        assert_eq!(records.read(&slug), None);
+        records.write(&slug, Some(&record)).unwrap();
+        let next = Records::new(Some(directory.path())).unwrap();
+        assert_eq!(next.read(&slug), Some(record));
+        assert_eq!(next.slugs(), ["web"]);
+        next.write(&slug, None).unwrap();
+        assert_eq!(next.read(&slug), None);
+        next.write(&slug, None).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_record_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let slug = ServiceName::new("web").slug().unwrap();
+        let records = Records::new(Some(directory.path())).unwrap();
+        fs::write(directory.path().join("state/web.json"), "{").unwrap();
+        assert_eq!(records.read(&slug), None);
+    }
+}

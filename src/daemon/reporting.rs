@@ -1,0 +1,143 @@
+//! What the services report, as log lines. One line per wake, sleep and failed command; one per
+//! client at debug.
+
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    model::{Destination, ServiceName, duration::show},
+    service::Report,
+};
+
+/// Identities of the messages that an administrator may filter for (`journalctl MESSAGE_ID=`).
+mod message_id {
+    pub(super) const WOKEN: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c01";
+    pub(super) const WAKE_FAILED: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c02";
+    pub(super) const ASLEEP: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c03";
+    pub(super) const STILL_UP: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c04";
+    pub(super) const COMMAND_FAILED: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c05";
+    pub(super) const ADOPTED: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c06";
+}
+
+/// Logs it.
+pub(super) fn report(service: &ServiceName, report: &Report) {
+    match report {
+        Report::Waking(cause) => debug!(
+            sleepingd_service = %service,
+            "{service}: waking for {cause}",
+        ),
+        Report::Woken { cause, took, destinations, started } => info!(
+            sleepingd_service = %service,
+            message_id = message_id::WOKEN,
+            "{service}: woken by {cause} in {}, {}",
+            show(*took),
+            if *started { at(destinations) } else { format!("it was up, {}", at(destinations)) },
+        ),
+        Report::WakeFailed { why, refused, back_off } => error!(
+            sleepingd_service = %service,
+            message_id = message_id::WAKE_FAILED,
+            "{service}: cannot be woken: {why}; {}{}",
+            clients_reset(*refused),
+            back_off.map_or_else(String::new, |pause| {
+                format!(", the next try is not before {} have passed", show(pause))
+            }),
+        ),
+        Report::StartFailed { client, why } => error!(
+            sleepingd_service = %service,
+            message_id = message_id::WAKE_FAILED,
+            "{service}: {why}; {}",
+            client.map_or_else(
+                || "its client had left".to_owned(),
+                |client| format!("the client {client} is reset"),
+            ),
+        ),
+        Report::Lost(why) => info!(
+            sleepingd_service = %service,
+            "{service}: does not answer any more ({why}), waking it again",
+        ),
+        Report::Adopted(destinations) => info!(
+            sleepingd_service = %service,
+            message_id = message_id::ADOPTED,
+            "{service}: already runs, {}; its idle time begins now",
+            at(destinations),
+        ),
+        Report::NotThere => info!(
+            sleepingd_service = %service,
+            "{service}: was awake, and is not there any more",
+        ),
+        Report::Sleeping { idle } => info!(
+            sleepingd_service = %service,
+            "{service}: nobody has used it for {}, putting it to sleep",
+            show(*idle),
+        ),
+        Report::Asleep { took, awake } => info!(
+            sleepingd_service = %service,
+            message_id = message_id::ASLEEP,
+            "{service}: asleep; it took {}, it had been awake for {}",
+            show(*took),
+            show(*awake),
+        ),
+        Report::StopFailed(why) => warn!(
+            sleepingd_service = %service,
+            message_id = message_id::COMMAND_FAILED,
+            "{service}: {why}; but it is gone, so it is taken for asleep",
+        ),
+        Report::StillUp(why) => warn!(
+            sleepingd_service = %service,
+            message_id = message_id::STILL_UP,
+            "{service}: could not be put to sleep and counts as awake: {why}",
+        ),
+        Report::CommandFailed { action, exit, stderr, then } => warn!(
+            sleepingd_service = %service,
+            sleepingd_action = %action,
+            message_id = message_id::COMMAND_FAILED,
+            "{service}: {} {exit}{}; {then}",
+            action.key(),
+            if stderr.is_empty() { String::new() } else { format!(": {}", stderr.join(" | ")) },
+        ),
+        Report::DrainTimedOut(left) => warn!(
+            sleepingd_service = %service,
+            "{service}: {} open at the end of DRAIN_TIMEOUT, cut",
+            connections_were(*left),
+        ),
+        Report::Refused(client, why) => debug!(
+            sleepingd_service = %service,
+            remote_addr = %client,
+            "{service}: {client} is refused: {why}",
+        ),
+        Report::ClientLeft(client) => debug!(
+            sleepingd_service = %service,
+            remote_addr = %client,
+            "{service}: {client} left before it was served",
+        ),
+        Report::NoArrow(state, event) => error!(
+            sleepingd_service = %service,
+            "{service}: a bug of ours: {event:?} while {}; please report it",
+            state.as_str(),
+        ),
+    }
+}
+
+fn at(destinations: &[Destination]) -> String {
+    match destinations {
+        [] => "nobody has said where it is".to_owned(),
+        some => {
+            let all: Vec<_> = some.iter().map(ToString::to_string).collect();
+            format!("at {}", all.join(" "))
+        }
+    }
+}
+
+fn clients_reset(count: usize) -> String {
+    match count {
+        0 => "no client waits for it".to_owned(),
+        1 => "the client that waited is reset".to_owned(),
+        n => format!("the {n} clients that waited are reset"),
+    }
+}
+
+fn connections_were(count: usize) -> String {
+    match count {
+        1 => "1 connection was".to_owned(),
+        n => format!("{n} connections were"),
+    }
+}
