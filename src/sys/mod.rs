@@ -11,4 +11,5 @@ pub mod net;
 pub mod pipe;
 pub mod process;
 pub mod stream;
+pub mod timer;
 pub mod user;

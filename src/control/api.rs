@@ -1,0 +1,301 @@
+//! What can be asked over the control socket, and what is answered.
+//!
+//! | route | answer |
+//! | --- | --- |
+//! | `GET /v1/status` | 200, [`Status`] |
+//! | `POST /v1/reload` | 200, [`Reloaded`]; 422, [`Errors`], and nothing has changed |
+//!
+//! Within `/v1` fields are only ever added; readers ignore those that they do not know.
+
+use hyper::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+/// What a client wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// How is everything?
+    Status,
+    /// Read the configuration again.
+    Reload,
+}
+
+/// What it gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// The new configuration is in force.
+    Reloaded(Reloaded),
+    /// The configuration has errors, and the old one stays in force.
+    Rejected(Errors),
+    /// The daemon shuts down, and takes no more requests.
+    Stopping,
+}
+
+/// Everything about the daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// How long it has run.
+    pub up_seconds: u64,
+    /// The services, in the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// What has been counted since it started.
+    pub counters: Counters,
+    /// What is wrong and does not go away by itself: a configuration that was rejected, a socket
+    /// that no section claims. Sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// One service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name, as its section writes it.
+    pub name: String,
+    /// Its name, made safe.
+    pub slug: String,
+    /// What it is doing.
+    pub state: State,
+    /// How long it has been doing that.
+    pub since_seconds: u64,
+    /// How long ago it was last used; none where it never was.
+    pub last_use_seconds: Option<u64>,
+    /// When it will sleep if nobody comes; none where it will not.
+    #[serde(default)]
+    pub sleeps_in_seconds: Option<u64>,
+    /// Where it listens.
+    #[serde(default)]
+    pub listeners: Vec<String>,
+    /// Where its backend is, as far as that is known.
+    pub destinations: Vec<String>,
+    /// Clients that wait for its backend.
+    pub held: u64,
+    /// Open relays.
+    pub relays: u64,
+    /// Wakes that failed since the last that succeeded.
+    pub failures: u64,
+    /// Why the last one failed.
+    #[serde(default)]
+    pub last_failure: Option<String>,
+    /// Older generations of the backend that finish what they have.
+    pub draining: Vec<DrainingStatus>,
+}
+
+/// A generation of a backend that takes no new clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainingStatus {
+    /// Which one.
+    pub generation: u64,
+    /// Where it is.
+    pub destinations: Vec<String>,
+    /// Relays that it still has.
+    pub relays: u64,
+    /// When those are ended; none where they are not.
+    pub ends_in_seconds: Option<u64>,
+}
+
+/// What a service is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its backend is down, and a client would wake it.
+    #[default]
+    Asleep,
+    /// Its backend is being started, or not ready yet.
+    Waking,
+    /// Its backend is up.
+    Awake,
+    /// Its backend is being stopped.
+    Stopping,
+}
+
+/// Totals since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Clients that were accepted.
+    pub accepted: u64,
+    /// Clients that were relayed.
+    pub relayed: u64,
+    /// Clients that were turned away: denied, too many.
+    pub refused: u64,
+    /// Clients that gave up while they were held.
+    pub gave_up: u64,
+    /// Clients that were reset because their wake failed.
+    pub failed: u64,
+    /// Wakes that succeeded.
+    pub wakes: u64,
+    /// Wakes that failed.
+    pub failed_wakes: u64,
+    /// Backends that were put to sleep.
+    pub sleeps: u64,
+    /// Bytes from clients to backends, of relays that have ended.
+    pub bytes_to_backend: u64,
+    /// Bytes from backends to clients, of relays that have ended.
+    pub bytes_to_client: u64,
+}
+
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Services in force now.
+    pub services: u64,
+    /// What the configuration says that may not be meant. With file and line.
+    pub warnings: Vec<String>,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errors {
+    /// Each a sentence; those of a configuration with file and line.
+    pub errors: Vec<String>,
+}
+
+/// Why a request is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteError {
+    /// No such path.
+    NotFound(String),
+    /// The path takes another method.
+    Method {
+        /// Which it takes.
+        allow: Method,
+    },
+}
+
+// === impl Request ===
+
+impl Request {
+    /// Every request.
+    const ALL: [Self; 2] = [Self::Status, Self::Reload];
+
+    /// How it is asked for.
+    #[must_use]
+    pub fn route(self) -> (Method, &'static str) {
+        match self {
+            Self::Status => (Method::GET, "/v1/status"),
+            Self::Reload => (Method::POST, "/v1/reload"),
+        }
+    }
+
+    /// What is asked for by this method and path.
+    ///
+    /// # Errors
+    /// Where that is nothing.
+    pub fn of(method: &Method, path: &str) -> Result<Self, RouteError> {
+        let mut allow = None;
+        for request in Self::ALL {
+            let (its_method, its_path) = request.route();
+            if its_path == path && its_method == *method {
+                return Ok(request);
+            }
+            if its_path == path {
+                allow = Some(its_method);
+            }
+        }
+        Err(match allow {
+            Some(allow) => RouteError::Method { allow },
+            None => RouteError::NotFound(path.to_owned()),
+        })
+    }
+}
+
+// === impl Response ===
+
+impl Response {
+    /// The status code that goes with it.
+    #[must_use]
+    pub fn code(&self) -> StatusCode {
+        match self {
+            Self::Status(_) | Self::Reloaded(_) => StatusCode::OK,
+            Self::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The JSON of it, with a newline at its end.
+    ///
+    /// # Errors
+    /// None in practice: these types have neither maps with odd keys nor fallible parts.
+    pub fn json(&self) -> serde_json::Result<Vec<u8>> {
+        let mut json = match self {
+            Self::Status(status) => serde_json::to_vec(status),
+            Self::Reloaded(reloaded) => serde_json::to_vec(reloaded),
+            Self::Rejected(errors) => serde_json::to_vec(errors),
+            Self::Stopping => serde_json::to_vec(&Errors::one("the daemon is shutting down")),
+        }?;
+        json.push(b'\n');
+        Ok(json)
+    }
+}
+
+// === impl Errors ===
+
+impl Errors {
+    /// A single one.
+    #[must_use]
+    pub fn one(error: impl Into<String>) -> Self {
+        Self {
+            errors: vec![error.into()],
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asleep => "asleep",
+            Self::Waking => "waking",
+            Self::Awake => "awake",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_is_found_by_its_own_route_alone() {
+        for request in Request::ALL {
+            let (method, path) = request.route();
+            assert_eq!(Request::of(&method, path), Ok(request));
+            assert_eq!(
+                Request::of(&Method::DELETE, path),
+                Err(RouteError::Method { allow: method })
+            );
+        }
+        let nothing = Request::of(&Method::GET, "/v1/statu");
+        assert_eq!(nothing, Err(RouteError::NotFound("/v1/statu".to_owned())));
+    }
+
+    #[test]
+    fn a_status_reads_as_it_is_documented() {
+        let service = ServiceStatus {
+            name: "Web (1)".to_owned(),
+            slug: "web-1".to_owned(),
+            state: State::Awake,
+            last_use_seconds: Some(3),
+            ..ServiceStatus::default()
+        };
+        let status = Status {
+            services: vec![service],
+            ..Status::default()
+        };
+        let json = serde_json::to_value(&status).unwrap();
+        let shown = &json["services"][0];
+        assert_eq!(shown["state"], "awake");
+        assert_eq!(shown["last_use_seconds"], 3);
+        assert!(shown["sleeps_in_seconds"].is_null());
+        assert_eq!(json["counters"]["wakes"], 0);
+        assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
+    }
+}
