@@ -116,8 +116,6 @@ pub enum State {
 /// Totals since the daemon started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Clients that were accepted.
-    pub accepted: u64,
     /// Clients that were relayed.
     pub relayed: u64,
     /// Clients that were turned away: denied, too many.
@@ -132,10 +130,10 @@ pub struct Counters {
     pub failed_wakes: u64,
     /// Backends that were put to sleep.
     pub sleeps: u64,
-    /// Bytes from clients to backends, of relays that have ended.
-    pub bytes_to_backend: u64,
-    /// Bytes from backends to clients, of relays that have ended.
-    pub bytes_to_client: u64,
+    /// Bytes delivered through a pipe, never copied to the daemon.
+    pub bytes_spliced: u64,
+    /// Bytes delivered through a buffer: small messages, and all if splicing does not work.
+    pub bytes_copied: u64,
 }
 
 /// What a reload changed.

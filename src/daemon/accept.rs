@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
 
 use super::budget::Budget;
@@ -20,6 +19,7 @@ use crate::{
     model::{ClientAddr, ServiceName, Timestamp},
     sys::{
         clock,
+        listener::Listener,
         net::{ListenSocket, Socket},
     },
 };
@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// The listeners of one service.
 pub(super) struct Listeners {
-    sockets: Vec<AsyncFd<ListenSocket>>,
+    sockets: Vec<Listener>,
     /// The one to be asked first, so that a busy one does not starve the others.
     next: usize,
     trouble: Option<Trouble>,
@@ -50,14 +50,24 @@ impl Listeners {
     /// # Errors
     /// Those of epoll_ctl(2).
     pub(super) fn new(sockets: Vec<ListenSocket>) -> io::Result<Self> {
-        let register = |socket| AsyncFd::with_interest(socket, tokio::io::Interest::READABLE);
-        let sockets = sockets.into_iter().map(register).collect::<io::Result<_>>()?;
-        Ok(Self { sockets, next: 0, trouble: None })
+        let sockets = sockets
+            .into_iter()
+            .map(Listener::new)
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            sockets,
+            next: 0,
+            trouble: None,
+        })
     }
 
     /// No listeners: nobody will come.
     pub(super) fn none() -> Self {
-        Self { sockets: Vec::new(), next: 0, trouble: None }
+        Self {
+            sockets: Vec::new(),
+            next: 0,
+            trouble: None,
+        }
     }
 
     /// The next client. Pauses while accepting fails. Can be dropped at any time.
@@ -93,16 +103,13 @@ impl Listeners {
         let count = self.sockets.len();
         for turn in 0..count {
             let index = (self.next + turn) % count;
-            while let Poll::Ready(ready) = self.sockets[index].poll_read_ready(cx) {
-                let mut guard = ready?;
-                match guard.get_inner().accept() {
-                    Ok(accepted) => {
-                        self.next = index + 1;
-                        return Poll::Ready(Ok(accepted));
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+            while let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
+                match accepted {
                     Err(e) if of_one_connection(&e) => {}
-                    Err(e) => return Poll::Ready(Err(e)),
+                    done => {
+                        self.next = index + 1;
+                        return Poll::Ready(done);
+                    }
                 }
             }
         }
@@ -122,7 +129,10 @@ impl Listeners {
                 "{service}: accepting pauses: {error}; clients wait in the listen backlog",
             );
         }
-        self.trouble = Some(Trouble { pause, told: if tell { now } else { told.unwrap_or(now) } });
+        self.trouble = Some(Trouble {
+            pause,
+            told: if tell { now } else { told.unwrap_or(now) },
+        });
     }
 }
 

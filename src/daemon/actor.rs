@@ -106,8 +106,13 @@ impl Actor {
         to_self: mpsc::UnboundedSender<Message>,
     ) -> Self {
         let seed = fastrand::u64(..);
-        let service =
-            Service::new(Arc::clone(definition), Table::sound(), record, seed, clock::now());
+        let service = Service::new(
+            Arc::clone(definition),
+            Table::sound(),
+            record,
+            seed,
+            clock::now(),
+        );
         let shared = shared(definition, &to_self);
         Self {
             service,
@@ -254,15 +259,32 @@ impl Actor {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         let (to, decision) = oneshot::channel();
-        let conversation = Conversation { decision: Some(to), relay: None, _place: place };
+        let conversation = Conversation {
+            decision: Some(to),
+            relay: None,
+            _place: place,
+        };
         self.clients.insert(conn, conversation);
-        let client = Client { conn, addr, stream, arrived: clock::now() };
-        tokio::spawn(connection::serve(client, decision, Arc::clone(&self.shared)));
+        let client = Client {
+            conn,
+            addr,
+            stream,
+            arrived: clock::now(),
+        };
+        tokio::spawn(connection::serve(
+            client,
+            decision,
+            Arc::clone(&self.shared),
+        ));
         self.arrived(conn, addr, local);
     }
 
     fn arrived(&mut self, conn: ConnId, client: ClientAddr, local: LocalAddr) {
-        self.step(Input::ClientArrived { conn, client, local });
+        self.step(Input::ClientArrived {
+            conn,
+            client,
+            local,
+        });
     }
 
     // === what is to be done ===
@@ -287,7 +309,12 @@ impl Actor {
                         probe.abort();
                     }
                 }
-                Output::Connect { conn, generation, candidates, settle } => {
+                Output::Connect {
+                    conn,
+                    generation,
+                    candidates,
+                    settle,
+                } => {
                     self.connect(conn, generation, candidates, settle);
                 }
                 Output::Refuse(conn, _) => self.refuse(conn),
@@ -313,7 +340,8 @@ impl Actor {
     fn run_command(&mut self, id: CommandId, request: CommandRequest) {
         let running = self.common.runner.run(request);
         self.commands.insert(id, running.canceller());
-        self.answers.spawn(async move { Answer::Command(id, running.await) });
+        self.answers
+            .spawn(async move { Answer::Command(id, running.await) });
     }
 
     fn probe(&mut self, id: ProbeId, kind: ProbeKind, destinations: Vec<Destination>) {
@@ -332,19 +360,37 @@ impl Actor {
         candidates: Vec<Destination>,
         settle: Duration,
     ) {
-        let spare = self.spare.take_if(|(destination, _)| candidates.contains(destination));
-        let Some(conversation) = self.clients.get_mut(&conn) else { return };
-        let Some(decision) = conversation.decision.take() else { return };
+        let spare = self
+            .spare
+            .take_if(|(destination, _)| candidates.contains(destination));
+        let Some(conversation) = self.clients.get_mut(&conn) else {
+            return;
+        };
+        let Some(decision) = conversation.decision.take() else {
+            return;
+        };
         let (cut, is_cut) = oneshot::channel();
         let activity = Activity::new(clock::now());
-        conversation.relay = Some(OpenRelay { generation, cut, activity: activity.clone() });
-        let order = Order { candidates, settle, spare, cut: is_cut, activity };
+        conversation.relay = Some(OpenRelay {
+            generation,
+            cut,
+            activity: activity.clone(),
+        });
+        let order = Order {
+            candidates,
+            settle,
+            spare,
+            cut: is_cut,
+            activity,
+        };
         // The task may have ended in this very moment; it says so itself.
         let _ = decision.send(Verdict::Connect(order));
     }
 
     fn refuse(&mut self, conn: ConnId) {
-        let Some(mut conversation) = self.clients.remove(&conn) else { return };
+        let Some(mut conversation) = self.clients.remove(&conn) else {
+            return;
+        };
         if let Some(decision) = conversation.decision.take() {
             // As above.
             let _ = decision.send(Verdict::Refuse);
@@ -362,7 +408,8 @@ impl Actor {
             .filter(|relay| relay.generation == generation)
             .map(|relay| relay.activity.last_byte())
             .max();
-        self.answers.spawn(std::future::ready(Answer::Activity(generation, last)));
+        self.answers
+            .spawn(std::future::ready(Answer::Activity(generation, last)));
     }
 
     fn persist(&self, record: Option<&Record>) {

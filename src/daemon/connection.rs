@@ -17,7 +17,11 @@ use crate::{
     model::{ClientAddr, ConnId, Destination, Outcome, Policy, ServiceName, Timestamp},
     relay::{self, Activity, Settled},
     service::{ConnectFailure, Input},
-    sys::{clock, net::Socket, stream::{Sign, Stream}},
+    sys::{
+        clock,
+        net::Socket,
+        stream::{Sign, Stream},
+    },
 };
 
 /// What the service has decided for a held client.
@@ -74,8 +78,16 @@ pub(super) async fn serve(
     mut decision: oneshot::Receiver<Verdict>,
     shared: Arc<Shared>,
 ) {
-    let Client { conn, addr, stream, arrived } = client;
-    let farewell = Farewell { conn, shared: Arc::clone(&shared) };
+    let Client {
+        conn,
+        addr,
+        stream,
+        arrived,
+    } = client;
+    let farewell = Farewell {
+        conn,
+        shared: Arc::clone(&shared),
+    };
     loop {
         let order = match held(&stream, &mut decision, &farewell).await {
             Held::Decided(Verdict::Connect(order)) => order,
@@ -85,7 +97,13 @@ pub(super) async fn serve(
                 return stream.reset();
             }
         };
-        let Order { candidates, settle, spare, mut cut, activity } = order;
+        let Order {
+            candidates,
+            settle,
+            spare,
+            mut cut,
+            activity,
+        } = order;
         let reached = tokio::select! {
             biased;
             _ = &mut cut => return stream.reset(),
@@ -263,7 +281,9 @@ impl Shared {
 
     fn tell_failure(&self, conn: ConnId, failure: ConnectFailure, to: oneshot::Sender<Verdict>) {
         // As above; and the client is refused when the sender is dropped with the message.
-        let _ = self.to_actor.send(Message::ConnectFailed(conn, failure, to));
+        let _ = self
+            .to_actor
+            .send(Message::ConnectFailed(conn, failure, to));
     }
 }
 

@@ -64,7 +64,12 @@ impl Sockets {
                         Ok(addr) if name.starts_with(BOUND) => Origin::Bound(addr),
                         _ => Origin::Inherited(name),
                     };
-                    all.push(Owned { socket, origin, claimed: None, refused: false });
+                    all.push(Owned {
+                        socket,
+                        origin,
+                        claimed: None,
+                        refused: false,
+                    });
                 }
                 Err(e) => warn!("the inherited socket '{name}' is closed: {e}"),
             }
@@ -114,7 +119,9 @@ impl Sockets {
 
     fn claim_by_name(&mut self, definition: &Definition) {
         for owned in self.all.iter_mut().filter(|owned| owned.claimed.is_none()) {
-            let Origin::Inherited(name) = &owned.origin else { continue };
+            let Origin::Inherited(name) = &owned.origin else {
+                continue;
+            };
             let named = if definition.sockets.is_empty() {
                 name == definition.slug.as_str() || name == definition.name.as_str()
             } else {
@@ -170,7 +177,10 @@ impl Sockets {
             });
             // With SOCKET the sockets are those that it names, whatever their address.
             let by_name = !definition.sockets.is_empty()
-                && self.all.iter().any(|o| o.claimed.as_ref() == Some(&definition.slug));
+                && self
+                    .all
+                    .iter()
+                    .any(|o| o.claimed.as_ref() == Some(&definition.slug));
             if !covered && !by_name {
                 match bind(addr, notifier) {
                     Ok(socket) => self.all.push(Owned {
@@ -188,7 +198,10 @@ impl Sockets {
                 }
             }
         }
-        let mine = self.all.iter().filter(|o| o.claimed.as_ref() == Some(&definition.slug));
+        let mine = self
+            .all
+            .iter()
+            .filter(|o| o.claimed.as_ref() == Some(&definition.slug));
         mine.filter_map(Owned::duplicate).collect()
     }
 
@@ -230,7 +243,10 @@ impl Owned {
     }
 
     fn describe(&self) -> String {
-        let at = self.socket.listen_addr().map_or_else(|e| e.to_string(), |addr| addr.to_string());
+        let at = self
+            .socket
+            .listen_addr()
+            .map_or_else(|e| e.to_string(), |addr| addr.to_string());
         match &self.origin {
             Origin::Inherited(name) => format!("'{name}' ({at})"),
             Origin::Bound(_) => at,
@@ -267,13 +283,21 @@ fn stored_name(addr: &ListenAddr) -> String {
     let readable: String = addr
         .to_string()
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(200)
         .collect();
     // Two unix paths may read alike now; a hash that is the same in every build tells them apart.
-    let hash = addr.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = addr
+        .to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     format!("{BOUND}{readable}.{hash:016x}")
 }
-

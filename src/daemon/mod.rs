@@ -31,5 +31,5 @@ mod status;
 mod supervisor;
 
 pub use configuration::{ConfigurationError, load_for_foreground};
-pub use startup::{Options, StartError};
+pub use startup::{Options, StartError, runtime_directory};
 pub use supervisor::run;

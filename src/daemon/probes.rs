@@ -6,9 +6,7 @@ use std::{
 };
 
 use crate::{
-    model::{
-        CommandId, CommandOutcome, Destination, GenerationId, ListenAddr, ProbeId, Timestamp,
-    },
+    model::{CommandId, CommandOutcome, Destination, GenerationId, ListenAddr, ProbeId, Timestamp},
     readiness::{self, Reason, Target, Verdict},
     service::{ProbeKind, ProbeVerdict},
     sys::net::Socket,
@@ -19,7 +17,11 @@ pub(super) enum Answer {
     /// A command's.
     Command(CommandId, CommandOutcome),
     /// A probe's, with the connection that it made, if it had to make one.
-    Probe { id: ProbeId, verdict: ProbeVerdict, spare: Option<(Destination, Socket)> },
+    Probe {
+        id: ProbeId,
+        verdict: ProbeVerdict,
+        spare: Option<(Destination, Socket)>,
+    },
     /// When the last byte moved.
     Activity(GenerationId, Option<Timestamp>),
 }
@@ -34,8 +36,11 @@ pub(super) async fn ask(
     connect: Duration,
 ) -> Answer {
     let own: Vec<SocketAddr> = own.iter().flat_map(addresses).collect();
-    let target =
-        Target { destinations: &destinations, own_listeners: &own, connect_timeout: connect };
+    let target = Target {
+        destinations: &destinations,
+        own_listeners: &own,
+        connect_timeout: connect,
+    };
     let (verdict, spare) = match kind {
         ProbeKind::Look => translate(readiness::look(target).await),
         ProbeKind::Wait => translate(readiness::wait(target, &Reason::default()).await),
@@ -47,7 +52,10 @@ pub(super) async fn ask(
 
 fn translate(verdict: Verdict) -> (ProbeVerdict, Option<(Destination, Socket)>) {
     match verdict {
-        Verdict::Up { destination, connection } => {
+        Verdict::Up {
+            destination,
+            connection,
+        } => {
             // What cannot be used as a socket is closed, and the client connects by itself.
             let spare = connection.and_then(|fd| Socket::from_fd(fd).ok());
             (ProbeVerdict::Up, spare.map(|socket| (destination, socket)))

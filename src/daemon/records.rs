@@ -55,7 +55,9 @@ impl Records {
     /// # Errors
     /// Those of writing and renaming a file.
     pub(super) fn write(&self, slug: &Slug, record: Option<&Record>) -> io::Result<()> {
-        let Some(path) = self.path(slug) else { return Ok(()) };
+        let Some(path) = self.path(slug) else {
+            return Ok(());
+        };
         let Some(record) = record else {
             return match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -70,14 +72,18 @@ impl Records {
         let Some(Ok(entries)) = self.directory.as_ref().map(fs::read_dir) else {
             return Vec::new();
         };
-        let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+        let names = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.file_name());
         names
             .filter_map(|name| name.to_str()?.strip_suffix(".json").map(str::to_owned))
             .collect()
     }
 
     fn path(&self, slug: &Slug) -> Option<PathBuf> {
-        self.directory.as_ref().map(|directory| directory.join(format!("{slug}.json")))
+        self.directory
+            .as_ref()
+            .map(|directory| directory.join(format!("{slug}.json")))
     }
 }
 

@@ -25,14 +25,23 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             sleepingd_service = %service,
             "{service}: waking for {cause}",
         ),
-        Report::Woken { cause, took, destinations, started } => info!(
+        Report::Woken {
+            cause,
+            took,
+            destinations,
+            started,
+        } => info!(
             sleepingd_service = %service,
             message_id = message_id::WOKEN,
             "{service}: woken by {cause} in {}, {}",
             show(*took),
             if *started { at(destinations) } else { format!("it was up, {}", at(destinations)) },
         ),
-        Report::WakeFailed { why, refused, back_off } => error!(
+        Report::WakeFailed {
+            why,
+            refused,
+            back_off,
+        } => error!(
             sleepingd_service = %service,
             message_id = message_id::WAKE_FAILED,
             "{service}: cannot be woken: {why}; {}{}",
@@ -86,7 +95,12 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             message_id = message_id::STILL_UP,
             "{service}: could not be put to sleep and counts as awake: {why}",
         ),
-        Report::CommandFailed { action, exit, stderr, then } => warn!(
+        Report::CommandFailed {
+            action,
+            exit,
+            stderr,
+            then,
+        } => warn!(
             sleepingd_service = %service,
             sleepingd_action = %action,
             message_id = message_id::COMMAND_FAILED,

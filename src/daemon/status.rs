@@ -49,7 +49,10 @@ impl Gauge {
 
     pub(super) fn set(&self, state: State, relays: usize) {
         let awake = state == State::Awake;
-        let before = (self.awake.swap(awake, Relaxed), self.relays.swap(relays, Relaxed));
+        let before = (
+            self.awake.swap(awake, Relaxed),
+            self.relays.swap(relays, Relaxed),
+        );
         if before != (awake, relays) {
             self.totals.changed.notify_one();
         }
@@ -78,7 +81,11 @@ impl Gauge {
                     why,
                     Refusal::Denied | Refusal::TooManyFromSource | Refusal::IgnoredAsleep
                 );
-                let count = if turned_away { &totals.refused } else { &totals.failed };
+                let count = if turned_away {
+                    &totals.refused
+                } else {
+                    &totals.failed
+                };
                 count.fetch_add(1, Relaxed);
             }
             _ => {}
@@ -87,12 +94,18 @@ impl Gauge {
 
     fn remember(&self, why: Option<String>) {
         // Poisoned only by a panic in between two assignments of a String; it is whole either way.
-        let mut last = self.last_failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self
+            .last_failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *last = why;
     }
 
     fn last_failure(&self) -> Option<String> {
-        let last = self.last_failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let last = self
+            .last_failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         last.clone()
     }
 }
@@ -139,7 +152,11 @@ pub(super) fn of_service(
         relays: count(seen.relays),
         failures: u64::from(seen.failures),
         last_failure: gauge.last_failure(),
-        draining: seen.draining.iter().map(|_| api::DrainingStatus::default()).collect(),
+        draining: seen
+            .draining
+            .iter()
+            .map(|_| api::DrainingStatus::default())
+            .collect(),
     }
 }
 

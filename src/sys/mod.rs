@@ -7,6 +7,7 @@ pub mod clock;
 pub mod diag;
 pub mod fd;
 pub mod inherit;
+pub mod listener;
 pub mod net;
 pub mod pipe;
 pub mod process;

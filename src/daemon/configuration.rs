@@ -1,0 +1,140 @@
+//! Reading the files, and what to serve when they are broken.
+//!
+//! In the foreground an error ends the daemon before it has begun; a reload with one keeps what
+//! runs. But a daemon that systemd started with sockets has clients waiting in their backlogs, and
+//! ending would only bring it back: it serves the last good files, else the sections that are
+//! sound.
+
+use std::path::{Path, PathBuf};
+
+use tracing::{error, warn};
+
+use super::records::write_atomically;
+use crate::config::{self, Diagnostic, Loaded, ReadError, SourceFile};
+
+/// Where the last good files are kept, in the runtime directory.
+const LAST_GOOD: &str = "last-good.json";
+
+/// The configuration has errors.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} error(s)", .0.len())]
+pub struct ConfigurationError(pub Vec<String>);
+
+/// A configuration that may be served.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    pub(super) loaded: Loaded,
+    /// What is wrong with it, in sentences; empty where it is what the files say.
+    pub(super) caveats: Vec<String>,
+}
+
+/// Where configurations come from.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// `-f FILE`.
+    pub(super) explicit: Option<PathBuf>,
+    /// Where the last good files are kept.
+    pub(super) runtime: Option<PathBuf>,
+}
+
+/// Reads and checks the files, as the daemon in the foreground does.
+///
+/// # Errors
+/// Every error there is, one line each.
+pub fn load_for_foreground(
+    explicit: Option<&Path>,
+    inherited: &[String],
+) -> Result<Loaded, ConfigurationError> {
+    let files = config::read_files(explicit, nix::unistd::geteuid().is_root())
+        .map_err(|e| lines(e.diagnostics.iter()))?;
+    check(config::parse(&files, inherited))
+}
+
+fn check(loaded: Loaded) -> Result<Loaded, ConfigurationError> {
+    if loaded.errors().next().is_some() {
+        return Err(lines(loaded.errors()));
+    }
+    Ok(loaded)
+}
+
+fn lines<'a>(diagnostics: impl Iterator<Item = &'a Diagnostic>) -> ConfigurationError {
+    ConfigurationError(diagnostics.map(ToString::to_string).collect())
+}
+
+impl Source {
+    /// What the files say, and nothing else will do; they become the last good ones.
+    pub(super) fn load(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
+        let files = self.read().map_err(|e| lines(e.diagnostics.iter()))?;
+        let loaded = check(config::parse(&files, inherited))?;
+        for warning in loaded.warnings() {
+            warn!("{warning}");
+        }
+        self.keep(&files);
+        Ok(loaded)
+    }
+
+    /// What the files say, or the last good ones said, or what of them is sound: for clients wait.
+    pub(super) fn load_anyhow(&self, inherited: &[String]) -> Configuration {
+        let errors = match self.load(inherited) {
+            Ok(loaded) => {
+                return Configuration {
+                    loaded,
+                    caveats: Vec::new(),
+                };
+            }
+            Err(ConfigurationError(errors)) => errors,
+        };
+        for line in &errors {
+            error!("{line}");
+        }
+        let last_good = self
+            .last_good()
+            .map(|files| config::parse(&files, inherited));
+        let (loaded, served) = match last_good.filter(|loaded| loaded.errors().next().is_none()) {
+            Some(loaded) => (loaded, "the last good configuration is served"),
+            None => {
+                let sound = self.read().unwrap_or_else(|e| e.sound);
+                (
+                    config::parse(&sound, inherited),
+                    "the sections that are sound are served",
+                )
+            }
+        };
+        let caveat = format!(
+            "the configuration has {} error(s), {served}; mend it and reload: {}",
+            errors.len(),
+            errors.first().map_or("", String::as_str),
+        );
+        error!("{caveat}");
+        Configuration {
+            loaded,
+            caveats: vec![caveat],
+        }
+    }
+
+    fn read(&self) -> Result<Vec<SourceFile>, ReadError> {
+        config::read_files(self.explicit.as_deref(), nix::unistd::geteuid().is_root())
+    }
+
+    fn keep(&self, files: &[SourceFile]) {
+        let Some(runtime) = &self.runtime else { return };
+        let path = runtime.join(LAST_GOOD);
+        let kept = serde_json::to_vec(files)
+            .map_err(std::io::Error::from)
+            .and_then(|json| write_atomically(&path, &json));
+        if let Err(e) = kept {
+            warn!(
+                "{}: the last good configuration is not kept: {e}",
+                path.display()
+            );
+        }
+    }
+
+    fn last_good(&self) -> Option<Vec<SourceFile>> {
+        let path = self.runtime.as_ref()?.join(LAST_GOOD);
+        let json = std::fs::read(&path).ok()?;
+        serde_json::from_slice(&json)
+            .inspect_err(|e| warn!("{}: left out, {e}", path.display()))
+            .ok()
+    }
+}
