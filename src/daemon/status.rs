@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::{
     control::api,
     model::{Definition, Timestamp},
-    service::{Refusal, Report, Snapshot, lifecycle::State},
+    service::{DrainingSnapshot, Refusal, Report, Snapshot, lifecycle::State},
 };
 
 /// How one service is doing, cheap to set at every step and to read at any time.
@@ -155,8 +155,17 @@ pub(super) fn of_service(
         draining: seen
             .draining
             .iter()
-            .map(|_| api::DrainingStatus::default())
+            .map(|old| of_draining(old, now))
             .collect(),
+    }
+}
+
+fn of_draining(old: &DrainingSnapshot, now: Timestamp) -> api::DrainingStatus {
+    api::DrainingStatus {
+        generation: old.generation,
+        destinations: old.destinations.iter().map(ToString::to_string).collect(),
+        relays: count(old.relays),
+        ends_in_seconds: old.ends_at.map(|at| at.since(now).as_secs()),
     }
 }
 

@@ -84,8 +84,21 @@ pub struct Snapshot {
     pub failures: u32,
     /// No wake before this moment.
     pub back_off_until: Option<Timestamp>,
-    /// The states of the generations that drain.
-    pub draining: Vec<State>,
+    /// The generations that drain.
+    pub draining: Vec<DrainingSnapshot>,
+}
+
+/// What a generation that drains looks like from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainingSnapshot {
+    /// Which one.
+    pub generation: u64,
+    /// Where its backend is.
+    pub destinations: Vec<Destination>,
+    /// Its open relays.
+    pub relays: usize,
+    /// When those are cut.
+    pub ends_at: Option<Timestamp>,
 }
 
 impl Service {
@@ -221,7 +234,7 @@ impl Service {
             destinations: self.current.destinations.clone(),
             failures: self.back_off.failures(),
             back_off_until: self.back_off.until(now),
-            draining: self.old.iter().map(Generation::state).collect(),
+            draining: self.old.iter().map(draining).collect(),
         }
     }
 
@@ -879,5 +892,14 @@ impl Service {
         !record.in_use
             && (written.in_use || record.last_use != written.last_use)
             && (last || now >= record.last_use + PERSIST_DELAY)
+    }
+}
+
+fn draining(generation: &Generation) -> DrainingSnapshot {
+    DrainingSnapshot {
+        generation: generation.id.0,
+        destinations: generation.destinations.clone(),
+        relays: generation.relays.len(),
+        ends_at: generation.retire.and_then(|retire| retire.deadline),
     }
 }

@@ -30,7 +30,7 @@ mod record;
 mod stop;
 mod wake;
 
-pub use machine::{Service, Snapshot};
+pub use machine::{DrainingSnapshot, Service, Snapshot};
 pub use port::{
     Cause, ConnectFailure, Input, Output, ProbeKind, ProbeVerdict, Refusal, Report, Retirement,
 };
