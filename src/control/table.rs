@@ -157,7 +157,7 @@ mod tests {
         let expected = "\
 SERVICE         STATE     SINCE      LAST USE  HELD  RELAYS  BACKEND
 Web             awake     1h 1m 40s  5s ago       0      12  127.0.0.1:8080
-  generation 3  draining                               2
+  generation 3  draining                                  2
 Spiel é\\u{1b}   asleep    0s         never        0       0
 
 Spiel é\\u{1b}: the last wake failed: START_CMD exited with status 1
