@@ -90,7 +90,7 @@ impl Listeners {
             match poll_fn(|cx| self.poll(cx)).await {
                 Ok(accepted) => {
                     if self.trouble.take().is_some() {
-                        info!(sleepingd_service = %service, "{service}: accepting again");
+                        info!(sleepingd_service = %service, "accepting again");
                     }
                     return accepted;
                 }
@@ -126,7 +126,7 @@ impl Listeners {
         if tell {
             warn!(
                 sleepingd_service = %service,
-                "{service}: accepting pauses: {error}; clients wait in the listen backlog",
+                "accepting pauses: {error}; clients wait in the listen backlog",
             );
         }
         self.trouble = Some(Trouble {

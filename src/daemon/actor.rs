@@ -185,7 +185,7 @@ impl Actor {
             Message::ConnectFailed(conn, failure, decision) => {
                 debug!(
                     sleepingd_service = %self.shared.service,
-                    "{}: a client was not connected: {failure}", self.shared.service,
+                    "a client was not connected: {failure}",
                 );
                 if let Some(conversation) = self.clients.get_mut(&conn) {
                     conversation.decision = Some(decision);
@@ -197,7 +197,7 @@ impl Actor {
                 Ok(listeners) => self.listeners = listeners,
                 Err(e) => error!(
                     sleepingd_service = %self.shared.service,
-                    "{}: its listeners cannot be watched: {e}", self.shared.service,
+                    "its listeners cannot be watched: {e}",
                 ),
             },
             Message::Look(to) => {
@@ -213,7 +213,7 @@ impl Actor {
                 self.commands.remove(&id);
                 debug!(
                     sleepingd_service = %self.shared.service,
-                    "{}: a command {} after {:.3} s", self.shared.service, outcome.exit,
+                    "a command {} after {:.3} s",  outcome.exit,
                     outcome.took.as_secs_f64(),
                 );
                 self.step(Input::CommandDone(id, outcome));
@@ -232,8 +232,8 @@ impl Actor {
             Err(e) if e.is_cancelled() => {}
             Err(e) => error!(
                 sleepingd_service = %self.shared.service,
-                "{}: a bug of ours, the answer of a command or probe is lost: {e}",
-                self.shared.service,
+                "a bug of ours, the answer of a command or probe is lost: {e}",
+
             ),
         }
     }
@@ -251,7 +251,7 @@ impl Actor {
                 warn!(
                     sleepingd_service = %self.shared.service,
                     remote_addr = %addr,
-                    "{}: a client is lost, it cannot be watched: {e}", self.shared.service,
+                    "a client is lost, it cannot be watched: {e}",
                 );
                 return;
             }
@@ -417,8 +417,8 @@ impl Actor {
         if let Err(e) = self.common.records.write(slug, record) {
             error!(
                 sleepingd_service = %self.shared.service,
-                "{}: what is awake cannot be written down, a restart will not know it: {e}",
-                self.shared.service,
+                "what is awake cannot be written down, a restart will not know it: {e}",
+
             );
         }
     }

@@ -137,8 +137,8 @@ impl Sockets {
             if stale {
                 warn!(
                     sleepingd_service = %definition.name,
-                    "{}: the socket {} bears its name, but its PORT says otherwise; left out",
-                    definition.name, owned.describe(),
+                    "the socket {} bears its name, but its PORT says otherwise; left out",
+                     owned.describe(),
                 );
                 continue;
             }

@@ -23,7 +23,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
     match report {
         Report::Waking(cause) => debug!(
             sleepingd_service = %service,
-            "{service}: waking for {cause}",
+            "waking for {cause}",
         ),
         Report::Woken {
             cause,
@@ -33,7 +33,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
         } => info!(
             sleepingd_service = %service,
             message_id = message_id::WOKEN,
-            "{service}: woken by {cause} in {}, {}",
+            "woken by {cause} in {}, {}",
             show(*took),
             if *started { at(destinations) } else { format!("it was up, {}", at(destinations)) },
         ),
@@ -44,7 +44,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
         } => error!(
             sleepingd_service = %service,
             message_id = message_id::WAKE_FAILED,
-            "{service}: cannot be woken: {why}; {}{}",
+            "cannot be woken: {why}; {}{}",
             clients_reset(*refused),
             back_off.map_or_else(String::new, |pause| {
                 format!(", the next try is not before {} have passed", show(pause))
@@ -53,7 +53,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
         Report::StartFailed { client, why } => error!(
             sleepingd_service = %service,
             message_id = message_id::WAKE_FAILED,
-            "{service}: {why}; {}",
+            "{why}; {}",
             client.map_or_else(
                 || "its client had left".to_owned(),
                 |client| format!("the client {client} is reset"),
@@ -61,39 +61,39 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
         ),
         Report::Lost(why) => info!(
             sleepingd_service = %service,
-            "{service}: does not answer any more ({why}), waking it again",
+            "does not answer any more ({why}), waking it again",
         ),
         Report::Adopted(destinations) => info!(
             sleepingd_service = %service,
             message_id = message_id::ADOPTED,
-            "{service}: already runs, {}; its idle time begins now",
+            "already runs, {}; its idle time begins now",
             at(destinations),
         ),
         Report::NotThere => info!(
             sleepingd_service = %service,
-            "{service}: was awake, and is not there any more",
+            "was awake, and is not there any more",
         ),
         Report::Sleeping { idle } => info!(
             sleepingd_service = %service,
-            "{service}: nobody has used it for {}, putting it to sleep",
+            "nobody has used it for {}, putting it to sleep",
             show(*idle),
         ),
         Report::Asleep { took, awake } => info!(
             sleepingd_service = %service,
             message_id = message_id::ASLEEP,
-            "{service}: asleep; it took {}, it had been awake for {}",
+            "asleep; it took {}, it had been awake for {}",
             show(*took),
             show(*awake),
         ),
         Report::StopFailed(why) => warn!(
             sleepingd_service = %service,
             message_id = message_id::COMMAND_FAILED,
-            "{service}: {why}; but it is gone, so it is taken for asleep",
+            "{why}; but it is gone, so it is taken for asleep",
         ),
         Report::StillUp(why) => warn!(
             sleepingd_service = %service,
             message_id = message_id::STILL_UP,
-            "{service}: could not be put to sleep and counts as awake: {why}",
+            "could not be put to sleep and counts as awake: {why}",
         ),
         Report::CommandFailed {
             action,
@@ -104,28 +104,28 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             sleepingd_service = %service,
             sleepingd_action = %action,
             message_id = message_id::COMMAND_FAILED,
-            "{service}: {} {exit}{}; {then}",
+            "{} {exit}{}; {then}",
             action.key(),
             if stderr.is_empty() { String::new() } else { format!(": {}", stderr.join(" | ")) },
         ),
         Report::DrainTimedOut(left) => warn!(
             sleepingd_service = %service,
-            "{service}: {} open at the end of DRAIN_TIMEOUT, cut",
+            "{} open at the end of DRAIN_TIMEOUT, cut",
             connections_were(*left),
         ),
         Report::Refused(client, why) => debug!(
             sleepingd_service = %service,
             remote_addr = %client,
-            "{service}: {client} is refused: {why}",
+            "{client} is refused: {why}",
         ),
         Report::ClientLeft(client) => debug!(
             sleepingd_service = %service,
             remote_addr = %client,
-            "{service}: {client} left before it was served",
+            "{client} left before it was served",
         ),
         Report::NoArrow(state, event) => error!(
             sleepingd_service = %service,
-            "{service}: a bug of ours: {event:?} while {}; please report it",
+            "a bug of ours: {event:?} while {}; please report it",
             state.as_str(),
         ),
     }

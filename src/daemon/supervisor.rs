@@ -275,7 +275,7 @@ impl Supervisor {
         };
         info!(
             sleepingd_service = %running.definition.name,
-            "{}: its section is gone, it ends", running.definition.name,
+            "its section is gone, it ends",
         );
         running.tell(Message::Input(Input::Retire(Retirement::Stop)));
         self.leaving.insert(slug.clone(), None);

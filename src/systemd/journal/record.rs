@@ -101,6 +101,17 @@ impl Record {
         self.fields.get("message").unwrap_or_default()
     }
 
+    /// The message, with the service it is about before it: what a reader of the journal sees of a
+    /// record without asking for its fields.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let mut context = self.context();
+        match context.find(|(name, _)| *name == "sleepingd_service") {
+            Some((_, service)) => format!("{service}: {}", self.message()),
+            None => self.message().to_owned(),
+        }
+    }
+
     /// Every field but the message, those of the outermost span first.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let spans = self.spans.iter().flat_map(|span| span.fields.iter());

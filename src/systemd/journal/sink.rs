@@ -94,23 +94,37 @@ impl Journal {
     /// Builds the spans around the event again, from the outermost, and the event inside them.
     fn within(&self, spans: &[Arc<SpanRecord>], record: &Record) {
         match spans.split_first() {
-            Some((outer, inner)) => values(outer.metadata, &outer.fields, |values| {
+            Some((outer, inner)) => values(outer.metadata, &outer.fields, None, |values| {
                 Span::new_with(outer.metadata, values, &self.dispatch)
                     .in_scope(|| self.within(inner, record));
             }),
-            None => values(record.metadata, &record.fields, |values| {
-                self.dispatch.event(&Event::new(record.metadata, values));
-            }),
+            None => {
+                let headline = record.headline();
+                values(record.metadata, &record.fields, Some(&headline), |values| {
+                    self.dispatch.event(&Event::new(record.metadata, values));
+                });
+            }
         }
     }
 }
 
-/// The fields as tracing wants them: one slot for each field of the place in the code.
-fn values(metadata: &'static Metadata<'static>, fields: &Fields, then: impl FnOnce(&ValueSet<'_>)) {
+/// The fields as tracing wants them: one slot for each field of the place in the code. `message`
+/// takes the place of the recorded one.
+fn values(
+    metadata: &'static Metadata<'static>,
+    fields: &Fields,
+    message: Option<&str>,
+    then: impl FnOnce(&ValueSet<'_>),
+) {
+    let text = |name| {
+        message
+            .filter(|_| name == "message")
+            .or_else(|| fields.get(name))
+    };
     let texts: Vec<Option<&str>> = metadata
         .fields()
         .iter()
-        .map(|field| fields.get(field.name()))
+        .map(|field| text(field.name()))
         .collect();
     let slots: Vec<Option<&dyn Value>> = texts
         .iter()
@@ -144,17 +158,15 @@ impl Sink for Stderr {
 
 /// The message, and the fields a person wants to see: `web: woken (remote_addr=10.0.0.1)`.
 fn sentence(record: &Record) -> String {
-    let mut text = String::new();
+    let mut text = record.headline();
     let mut details = Vec::new();
     for (name, value) in record.context() {
         match name {
-            "sleepingd_service" => text.push_str(&format!("{value}: ")),
-            // A number for catalogues.
-            "message_id" => {}
+            // In the headline already; a number for catalogues.
+            "sleepingd_service" | "message_id" => {}
             _ => details.push(format!("{}={value}", name.trim_start_matches("sleepingd_"))),
         }
     }
-    text.push_str(record.message());
     if !details.is_empty() {
         text.push_str(&format!(" ({})", details.join(", ")));
     }
@@ -301,7 +313,7 @@ mod tests {
             seen.recv().unwrap(),
             format!(
                 "{line} WARN [service sleepingd_service=web] [client remote_addr=10.0.0.1 port=7] \
-                 message=woken by me message_id=5d1f count=3"
+                 message=web: woken by me message_id=5d1f count=3"
             )
         );
         assert!(seen.try_recv().is_err());
