@@ -110,8 +110,8 @@ def commands_run_as_the_user_of_the_section_with_all_its_groups(machine):
 @check
 def the_journal_tells_each_wake_and_sleep_with_its_fields(machine):
     listen, back = port(), port()
-    section = machine.section("My Web", mode="target", at=back, IDLE_TIME=1)
-    section = section.replace('START_CMD="', "START_CMD=\"echo 'a word on stderr' >&2; ")
+    section = machine.section("web", mode="target", at=back, IDLE_TIME=1)
+    section = section.replace("[web]", "[My Web]").replace('START_CMD="', "START_CMD=\"echo 'a word on stderr' >&2; ")
     machine.serve(section, {"my-web": listen})
     with connect(listen) as client:
         local = "%s:%d" % client.getsockname()
