@@ -27,4 +27,6 @@
 
 mod harness;
 
+mod modes;
+mod relaying;
 mod waking;
