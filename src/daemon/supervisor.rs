@@ -16,7 +16,7 @@ use super::{
     budget::Budget,
     configuration::Source,
     keeper::Store,
-    listeners::Sockets,
+    listeners::{Share, SocketId, Sockets},
     records::Records,
     startup::{self, Options, Runtime, StartError},
     status::{self, Gauge, Totals},
@@ -62,11 +62,13 @@ struct Supervisor {
 }
 
 /// What a section that has come back is to be.
-type Next = (Arc<Definition>, Vec<ListenSocket>);
+type Next = (Arc<Definition>, Share);
 
 /// A service, and how to speak to it.
 struct Running {
     definition: Arc<Definition>,
+    /// What it listens on.
+    listens: Vec<SocketId>,
     to: mpsc::UnboundedSender<Message>,
     gauge: Arc<Gauge>,
 }
@@ -214,26 +216,27 @@ impl Supervisor {
         for slug in gone {
             self.remove(&slug);
         }
-        for (definition, sockets) in definitions.into_iter().zip(allotment.sockets) {
-            self.bring(definition, sockets);
+        for (definition, share) in definitions.into_iter().zip(allotment.shares) {
+            self.bring(definition, share);
         }
         allotment.errors
     }
 
-    fn bring(&mut self, definition: Arc<Definition>, sockets: Vec<ListenSocket>) {
+    fn bring(&mut self, definition: Arc<Definition>, share: Share) {
         let slug = definition.slug.clone();
         if let Some(next) = self.leaving.get_mut(&slug) {
-            *next = Some((definition, sockets));
+            *next = Some((definition, share));
             return;
         }
         let Some(running) = self.services.get_mut(&slug) else {
-            return self.spawn(definition, sockets);
+            return self.spawn(definition, share);
         };
         let changed = *running.definition != *definition;
-        if running.definition.listen != definition.listen
-            || running.definition.sockets != definition.sockets
-        {
-            running.tell(Message::Listen(sockets));
+        // Not only when its own PORT has changed: a port that was in use may be had now, and
+        // another section may have given one up.
+        if running.listens != share.ids {
+            running.listens = share.ids;
+            running.tell(Message::Listen(share.sockets));
         }
         if changed {
             running.definition = Arc::clone(&definition);
@@ -241,7 +244,7 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&mut self, definition: Arc<Definition>, sockets: Vec<ListenSocket>) {
+    fn spawn(&mut self, definition: Arc<Definition>, share: Share) {
         let (to, inbox) = mpsc::unbounded_channel();
         let gauge = Gauge::new(&self.totals);
         let record = self.common.records.read(&definition.slug);
@@ -263,10 +266,11 @@ impl Supervisor {
         });
         let running = Running {
             definition,
+            listens: share.ids,
             to,
             gauge,
         };
-        running.tell(Message::Listen(sockets));
+        running.tell(Message::Listen(share.sockets));
         self.services.insert(slug, running);
     }
 
@@ -414,8 +418,8 @@ impl Supervisor {
         match ended {
             Ok(slug) => {
                 self.services.remove(&slug);
-                if let Some(Some((definition, sockets))) = self.leaving.remove(&slug) {
-                    self.spawn(definition, sockets);
+                if let Some(Some((definition, share))) = self.leaving.remove(&slug) {
+                    self.spawn(definition, share);
                 }
                 self.totals.changed.notify_one();
             }
