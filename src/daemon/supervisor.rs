@@ -216,6 +216,12 @@ impl Supervisor {
         for slug in gone {
             self.remove(&slug);
         }
+        for (slug, next) in &mut self.leaving {
+            // It was to come back, and is gone again.
+            if !self.order.contains(slug) {
+                *next = None;
+            }
+        }
         for (definition, share) in definitions.into_iter().zip(allotment.shares) {
             self.bring(definition, share);
         }

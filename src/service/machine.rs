@@ -682,9 +682,12 @@ impl Service {
         );
     }
 
-    fn finish(&mut self, cx: &mut Cx<'_>) {
+    fn bury(&mut self) {
         self.old
             .retain(|generation| generation.state() != State::Gone);
+    }
+
+    fn finish(&mut self, cx: &mut Cx<'_>) {
         let over = self.retiring.is_some()
             && self.current.state() == State::Gone
             && self.old.is_empty()
@@ -732,8 +735,9 @@ impl Service {
         // Each round either changes the state or is the last; a bound turns a mistake into a
         // client that waits for its deadline instead of a daemon that hangs.
         for _ in 0..8 {
-            let before = self.current.state();
-            match before {
+            self.bury();
+            let before = (self.current.state(), self.old.len());
+            match before.0 {
                 State::Awake => self.release(cx),
                 State::Waking => self.begin_first_attempts(cx),
                 State::Asleep => self.begin_wake(cx),
@@ -744,7 +748,9 @@ impl Service {
                 generation.retire_if_due(cx);
             }
             self.settle_accounts(cx);
-            if self.current.state() == before {
+            // The last of the old may be what the new one waits for.
+            self.bury();
+            if (self.current.state(), self.old.len()) == before {
                 break;
             }
         }
