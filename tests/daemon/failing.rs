@@ -3,7 +3,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, time::Instant};
 
-use crate::harness::{Server, Stage, connect, fetch, is_reset, rest, until};
+use crate::harness::{Server, Stage, connect, fetch, is_reset, is_turned_away, rest, until};
 
 // === files ===
 
@@ -312,7 +312,7 @@ fn a_program_that_may_not_be_executed_is_said() {
         "[web]\nPORT={front}\nSTART_CMD={}\n",
         program.display()
     ));
-    is_reset(connect(front));
+    is_turned_away(front);
     daemon.says("cannot be run: command not executable, or not for this user");
 }
 

@@ -6,7 +6,7 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -354,7 +354,7 @@ impl Leftover {
         match self.0.read_to_end(&mut rest) {
             Ok(_) => {}
             // It was killed with orders unread.
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => {}
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
             Err(e) => panic!("the command, or what it started, does not end: {e}"),
         }
     }
@@ -457,11 +457,20 @@ impl Daemon {
         self.status(service)["state"].as_str().unwrap().to_owned()
     }
 
-    /// Its open descriptors.
-    pub fn descriptors(&self) -> usize {
+    /// The numbers of its open descriptors.
+    pub fn descriptors(&self) -> HashSet<usize> {
         fs::read_dir(format!("/proc/{}/fd", self.pid()))
             .unwrap()
-            .count()
+            .map(|entry| {
+                entry
+                    .unwrap()
+                    .file_name()
+                    .to_str()
+                    .unwrap()
+                    .parse()
+                    .unwrap()
+            })
+            .collect()
     }
 
     /// The processor time that it has used.
@@ -479,7 +488,8 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if thread::panicking() {
             let state = self.log.state.lock().unwrap();
-            eprintln!("--- the daemon said:\n{}\n---", state.lines.join("\n"));
+            let last = &state.lines[state.lines.len().saturating_sub(50)..];
+            eprintln!("--- the daemon said at last:\n{}\n---", last.join("\n"));
         }
         // It may have ended, and its group with it.
         let _ = killpg(self.pid(), Signal::SIGKILL);
@@ -706,19 +716,44 @@ pub fn wildcard_port() -> u16 {
 
 #[track_caller]
 pub fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the daemon listens");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
+    try_connect(None, addr).expect("the daemon listens")
 }
 
 /// From an address of its own.
 #[track_caller]
 pub fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-    socket.connect_timeout(&addr.into(), PATIENCE).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.into()
+    try_connect(Some(source), addr).expect("the daemon listens")
+}
+
+fn try_connect(source: Option<[u8; 4]>, addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    socket.connect(&addr.into())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket.into())
+}
+
+/// A client is reset as soon as it comes, which it may see when it connects or when it reads.
+#[track_caller]
+pub fn is_turned_away(addr: SocketAddr) {
+    turned_away(try_connect(None, addr));
+}
+
+/// The same, from an address of its own.
+#[track_caller]
+pub fn is_turned_away_from(source: [u8; 4], addr: SocketAddr) {
+    turned_away(try_connect(Some(source), addr));
+}
+
+#[track_caller]
+fn turned_away(connected: io::Result<TcpStream>) {
+    match connected {
+        Ok(stream) => is_reset(stream),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
+        Err(e) => panic!("not reset: {e}"),
+    }
 }
 
 /// All that comes until the end.
@@ -748,7 +783,7 @@ pub fn take(stream: &mut TcpStream, length: usize) -> Vec<u8> {
 pub fn is_reset(mut stream: TcpStream) {
     let mut byte = [0];
     match stream.read(&mut byte) {
-        Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
         other => panic!("not reset: {other:?}"),
     }
 }
@@ -768,7 +803,7 @@ pub fn is_silent(stream: &TcpStream) {
     let peeked = stream.peek(&mut byte);
     stream.set_nonblocking(false).unwrap();
     match peeked {
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
         other => panic!("not silent: {other:?}"),
     }
 }
