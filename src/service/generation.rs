@@ -356,7 +356,6 @@ impl Generation {
             wake::Progress::Going => return,
             wake::Progress::Ready => return self.woken(cx),
             wake::Progress::Failed(why) => why,
-            wake::Progress::TimedOut => "it took longer than WAKE_TIMEOUT".to_owned(),
         };
         let Some(wake) = slot.take() else { return };
         // START has done its work, or was killed at it: what it left is for the idle clock.
@@ -742,7 +741,7 @@ impl Generation {
         match &mut self.phase {
             Phase::Waking(Some(wake)) => {
                 let progress = if out_of_time {
-                    wake.give_up(cx)
+                    wake.give_up("DRAIN_TIMEOUT has passed", cx)
                 } else {
                     wake.on_tick(cx)
                 };

@@ -545,12 +545,15 @@ impl Service {
         self.attempt_progress(conn, progress, cx);
     }
 
+    fn give_up(&mut self, conn: ConnId, reason: &str, cx: &mut Cx<'_>) {
+        self.advance(conn, |wake, cx| wake.give_up(reason, cx), cx);
+    }
+
     fn attempt_progress(&mut self, conn: ConnId, progress: wake::Progress, cx: &mut Cx<'_>) {
         let why = match progress {
             wake::Progress::Going => return,
             wake::Progress::Ready => return self.attempt_succeeded(conn, cx),
             wake::Progress::Failed(why) => why,
-            wake::Progress::TimedOut => "it took longer than WAKE_TIMEOUT".to_owned(),
         };
         let Some(held) = self.held.get_mut(conn) else {
             return;
@@ -630,7 +633,7 @@ impl Service {
             self.refuse(conn, Refusal::Ending, cx);
         }
         for conn in self.held.matching(|held| held.attempt.is_some()) {
-            self.advance(conn, Wake::give_up, cx);
+            self.give_up(conn, "DRAIN_TIMEOUT has passed", cx);
         }
     }
 
@@ -642,7 +645,7 @@ impl Service {
             return self.current.reconfigured(cx);
         }
         for conn in self.held.matching(|held| held.attempt.is_some()) {
-            self.advance(conn, Wake::give_up, cx);
+            self.give_up(conn, "its configuration has changed", cx);
         }
         let fresh = Generation::asleep(cx.definition, cx.ids);
         let mut replaced = std::mem::replace(&mut self.current, fresh);

@@ -28,7 +28,7 @@ fn a_held_client_is_reset_when_wake_timeout_runs_out() {
     assert!(took < Duration::from_millis(2000), "{took:?}");
     // START is not left running, and the wake is over with it.
     start.is_killed();
-    daemon.says("cannot be woken: it took longer than WAKE_TIMEOUT");
+    daemon.says("cannot be woken: it took longer than WAKE_TIMEOUT; START_CMD had not ended");
     assert_eq!(daemon.state("web"), "asleep");
 
     let mut next = connect(front);
@@ -50,7 +50,8 @@ fn a_backend_that_never_listens_ends_the_wake_when_wake_timeout_runs_out() {
     let client = connect(front);
     stage.called("start").succeeds();
     is_reset(client);
-    daemon.says("cannot be woken: it took longer than WAKE_TIMEOUT");
+    let why = format!("it took longer than WAKE_TIMEOUT; nobody listened at {back}");
+    daemon.says(&why);
     // What START has left running is put to sleep.
     stage.called("stop").succeeds();
 }
