@@ -85,9 +85,8 @@ pub struct Backend {
 
 /// A backend that answers by itself. Dropped, it refuses.
 pub struct Server {
-    pub addr: SocketAddr,
     /// How many it has accepted.
-    pub accepted: Arc<AtomicU32>,
+    accepted: Arc<AtomicU32>,
     listener: Arc<TcpListener>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -166,10 +165,6 @@ impl Stage {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
         path
-    }
-
-    pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// A command that asks this test what to do.
@@ -339,14 +334,6 @@ impl Call {
 pub struct Leftover(BufReader<TcpStream>);
 
 impl Leftover {
-    /// What it writes to its descriptor 3.
-    #[track_caller]
-    pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).expect("a line on descriptor 3");
-        line.trim_end().to_owned()
-    }
-
     /// Waits until it, and all that it has started, is gone.
     #[track_caller]
     pub fn is_gone(mut self) {
@@ -678,7 +665,6 @@ impl Server {
             }
         });
         Self {
-            addr,
             accepted,
             listener,
             thread: Some(thread),
