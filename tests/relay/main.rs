@@ -4,6 +4,8 @@
 //! thread of its own. So a test waits by reading. Every socket has a time limit that only a
 //! relay that hangs can reach.
 
+#![allow(clippy::unwrap_used)] // a test's helpers fail as the test does
+
 mod ends;
 mod held;
 mod limits;
