@@ -29,6 +29,32 @@ fn a_reader_that_does_not_read_stops_the_writer() {
 }
 
 #[test]
+fn a_relay_that_waits_uses_no_processor() {
+    for tuning in tunings() {
+        for ended in [false, true] {
+            let setup = Setup {
+                client: Kind::Narrow,
+                backend: Kind::Narrow,
+                tuning,
+                ..Setup::default()
+            };
+            let (mut client, mut backend, relay) = setup.run().split();
+            if ended {
+                backend.end();
+                client.hear_all();
+            }
+            // Stalls, and waits 300 ms to be sure.
+            let sent = client.fill();
+            client.end();
+            assert_same(&backend.hear_all(), &sent);
+            drop((client, backend));
+            let (_, cpu) = relay.outcome_and_cpu();
+            assert!(cpu < std::time::Duration::from_millis(150), "{cpu:?}");
+        }
+    }
+}
+
+#[test]
 fn the_tail_arrives_though_fin_came_while_the_reader_was_stalled() {
     for tuning in tunings() {
         for reversed in [false, true] {

@@ -230,3 +230,26 @@ fn a_unix_peer_that_leaves_bytes_unread_resets_the_other() {
         assert_eq!(relay.outcome().ended_by, Side::Backend);
     }
 }
+
+#[test]
+fn a_reply_that_ended_before_its_reset_is_complete() {
+    // FIN, then RST, both before we look: what finds out is our own FIN, which says only that
+    // the connection is dead. A reset would tell the client that the reply is cut off.
+    for tuning in tunings() {
+        let mut ready = Setup {
+            tuning,
+            limits: LIMITS,
+            ..Setup::default()
+        }
+        .ready();
+        ready.client.end();
+        ready.backend.say(b"reply");
+        ready.backend.end();
+        let backend = std::mem::replace(&mut ready.backend, pair(Kind::Tcp).0);
+        backend.reset();
+        let (mut client, _, relay) = ready.run().split();
+        assert_eq!(client.hear_all(), b"reply");
+        let outcome = relay.outcome();
+        assert_eq!((outcome.end, outcome.ended_by), (End::Reset, Side::Backend));
+    }
+}

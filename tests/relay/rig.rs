@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::{TimeVal, TimeValLike},
+};
 use sleepingd::{
     model::Outcome,
     relay::{Activity, Limits, Tuning, relay_tuned},
@@ -58,7 +62,7 @@ pub struct Running {
     pub backend: Peer,
     activity: Activity,
     drain: oneshot::Sender<()>,
-    relay: JoinHandle<Outcome>,
+    relay: JoinHandle<(Outcome, Duration)>,
 }
 
 /// A relay whose peers the test has taken.
@@ -66,7 +70,7 @@ pub struct Watch {
     pub activity: Activity,
     /// Dropped, it does nothing.
     _drain: oneshot::Sender<()>,
-    relay: JoinHandle<Outcome>,
+    relay: JoinHandle<(Outcome, Duration)>,
 }
 
 /// Copying only, splicing from the first byte on, and as it comes.
@@ -136,7 +140,7 @@ impl Ready {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
-            runtime.unwrap().block_on(async {
+            let outcome = runtime.unwrap().block_on(async {
                 let [client, backend] =
                     [ours.0, ours.1].map(|fd| Stream::new(Socket::from_fd(fd).unwrap()).unwrap());
                 let drain = async {
@@ -145,7 +149,8 @@ impl Ready {
                     }
                 };
                 relay_tuned(client, backend, setup.limits, setup.tuning, drain, shared).await
-            })
+            });
+            (outcome, thread_cpu())
         });
         Running {
             client,
@@ -183,13 +188,18 @@ impl Running {
     /// Ends the relay as DRAIN_TIMEOUT does.
     pub fn drain(self) -> (Peer, Peer, Outcome) {
         self.drain.send(()).unwrap();
-        (self.client, self.backend, self.relay.join().unwrap())
+        (self.client, self.backend, self.relay.join().unwrap().0)
     }
 }
 
 impl Watch {
     /// Waits until the relay has ended by itself.
     pub fn outcome(self) -> Outcome {
+        self.outcome_and_cpu().0
+    }
+
+    /// The same, and what the relay's thread has used of the processor.
+    pub fn outcome_and_cpu(self) -> (Outcome, Duration) {
         self.relay.join().unwrap()
     }
 }
@@ -311,6 +321,12 @@ impl Write for Peer {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn thread_cpu() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+    let time = |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs());
+    time(usage.user_time()) + time(usage.system_time())
 }
 
 /// A connection: the peer's end and ours.
