@@ -1,4 +1,5 @@
 //! Finding backends: real listeners, and network namespaces where one machine is not enough.
+#![allow(clippy::unwrap_used)] // The helpers are as much tests as the tests.
 
 use std::{
     env,

@@ -2,6 +2,7 @@
 //!
 //! Descriptors and environment are taken before any thread exists, so each test starts this very
 //! program again in a role ([`act`]), as systemd would, and looks at what it says.
+#![allow(clippy::unwrap_used)] // The helpers are as much tests as the tests.
 
 use std::{
     env,
