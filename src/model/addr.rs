@@ -161,14 +161,20 @@ impl Destination {
     /// Says which of the two is wrong.
     pub fn from_host_port(host: &str, port: &str) -> Result<Self, DestinationError> {
         let number = parse_port(port)?;
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(host);
         if let Ok(ip) = bare.parse::<IpAddr>() {
             return Ok(Self::Tcp(canonical(SocketAddr::new(ip, number))));
         }
         if !is_host_name(host) {
             return Err(DestinationError::BadHost(host.to_owned()));
         }
-        Ok(Self::Host { name: host.to_owned(), port: number })
+        Ok(Self::Host {
+            name: host.to_owned(),
+            port: number,
+        })
     }
 }
 
@@ -183,8 +189,9 @@ impl FromStr for Destination {
         if text.starts_with('/') {
             return Ok(Self::Unix(PathBuf::from(text)));
         }
-        let (host, port) =
-            text.rsplit_once(':').ok_or_else(|| DestinationError::NoPort(text.to_owned()))?;
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| DestinationError::NoPort(text.to_owned()))?;
         // An unbracketed IPv6 address would lose its last group to the port.
         if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
             return Err(DestinationError::BadHost(text.to_owned()));
@@ -243,7 +250,12 @@ mod tests {
 
     #[test]
     fn destinations_read_and_print_alike() {
-        for text in ["127.0.0.1:80", "[::1]:80", "/run/x.sock", "web.example:8080"] {
+        for text in [
+            "127.0.0.1:80",
+            "[::1]:80",
+            "/run/x.sock",
+            "web.example:8080",
+        ] {
             let read: Destination = text.parse().unwrap();
             assert_eq!(read.to_string(), text);
         }
@@ -252,7 +264,10 @@ mod tests {
     #[test]
     fn bad_destinations_say_why() {
         let err = |text: &str| text.parse::<Destination>().unwrap_err().to_string();
-        assert_eq!(err("127.0.0.1:70000"), "'70000' is not a port from 1 to 65535");
+        assert_eq!(
+            err("127.0.0.1:70000"),
+            "'70000' is not a port from 1 to 65535"
+        );
         assert_eq!(err("127.0.0.1"), "'127.0.0.1' has no port; write HOST:PORT");
         assert!(err("300.1.1.1:80").contains("neither an IP address nor a host name"));
         assert!(err("::1:80").contains("neither"));

@@ -43,7 +43,11 @@ impl Cidr {
 
 /// The first `prefix` bits; a shift by 128 would be an overflow, so no bits is its own case.
 fn leading(bits: u128, prefix: u8) -> u128 {
-    if prefix == 0 { 0 } else { bits >> (128 - u32::from(prefix)) }
+    if prefix == 0 {
+        0
+    } else {
+        bits >> (128 - u32::from(prefix))
+    }
 }
 
 impl FromStr for Cidr {
@@ -54,8 +58,9 @@ impl FromStr for Cidr {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let network: IpAddr =
-            address.parse().map_err(|_| CidrError::Address(text.to_owned()))?;
+        let network: IpAddr = address
+            .parse()
+            .map_err(|_| CidrError::Address(text.to_owned()))?;
         let (written_max, mapped) = match network {
             IpAddr::V4(_) => (32, 0),
             IpAddr::V6(v6) => (128, if v6.to_ipv4_mapped().is_some() { 96 } else { 0 }),
@@ -67,7 +72,10 @@ impl FromStr for Cidr {
                 _ => return Err(CidrError::Prefix(text.to_owned(), written_max)),
             },
         };
-        Ok(Self { network: network.to_canonical(), prefix: prefix - mapped })
+        Ok(Self {
+            network: network.to_canonical(),
+            prefix: prefix - mapped,
+        })
     }
 }
 
@@ -116,7 +124,9 @@ mod tests {
     #[test]
     fn networks_match_their_addresses_and_no_others() {
         let has = |net: &str, ip: &str| {
-            net.parse::<Cidr>().unwrap().contains(ip.parse::<IpAddr>().unwrap())
+            net.parse::<Cidr>()
+                .unwrap()
+                .contains(ip.parse::<IpAddr>().unwrap())
         };
         assert!(has("10.0.0.0/8", "10.255.1.2"));
         assert!(!has("10.0.0.0/8", "11.0.0.0"));

@@ -167,7 +167,11 @@ impl fmt::Display for CommandExit {
                 Err(_) => write!(f, "was killed by signal {signal}"),
             },
             Self::TimedOut(limit) => {
-                write!(f, "did not end within {} and was killed", super::duration::show(*limit))
+                write!(
+                    f,
+                    "did not end within {} and was killed",
+                    super::duration::show(*limit)
+                )
             }
             Self::Cancelled => f.write_str("was cancelled"),
             Self::Running => f.write_str("is running"),
@@ -182,9 +186,20 @@ mod tests {
 
     #[test]
     fn only_plain_absolute_commands_run_without_a_shell() {
-        let direct = |text: &str| CommandLine::new(text).unwrap().direct().map(|w| w.join(" "));
+        let direct = |text: &str| {
+            CommandLine::new(text)
+                .unwrap()
+                .direct()
+                .map(|w| w.join(" "))
+        };
         assert_eq!(direct("/bin/echo  a b").as_deref(), Some("/bin/echo a b"));
-        for shell in ["echo a", "/bin/echo $X", "/bin/a; /bin/b", "/bin/echo 'a'", "A=1 /bin/x"] {
+        for shell in [
+            "echo a",
+            "/bin/echo $X",
+            "/bin/a; /bin/b",
+            "/bin/echo 'a'",
+            "A=1 /bin/x",
+        ] {
             assert_eq!(direct(shell), None, "{shell}");
         }
         assert_eq!(CommandLine::new("  "), None);

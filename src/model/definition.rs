@@ -257,7 +257,11 @@ impl Default for Timeouts {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: None, waiting: Some(1024), per_source: None }
+        Self {
+            connections: None,
+            waiting: Some(1024),
+            per_source: None,
+        }
     }
 }
 

@@ -20,9 +20,13 @@ pub fn parse(text: &str) -> Result<Option<Duration>, DurationError> {
     let error = || DurationError(text.to_owned());
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         let seconds: f64 = text.parse().map_err(|_| error())?;
-        return Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| error());
+        return Duration::try_from_secs_f64(seconds)
+            .map(Some)
+            .map_err(|_| error());
     }
-    humantime::parse_duration(text).map(Some).map_err(|_| error())
+    humantime::parse_duration(text)
+        .map(Some)
+        .map_err(|_| error())
 }
 
 /// Writes a duration for people: `1h 30m`, `500ms`; at most three figures of it.

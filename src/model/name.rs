@@ -32,7 +32,11 @@ impl ServiceName {
     #[must_use]
     pub fn slug(&self) -> Option<Slug> {
         let mut slug = String::with_capacity(self.0.len());
-        for word in self.0.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()) {
+        for word in self
+            .0
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|w| !w.is_empty())
+        {
             if !slug.is_empty() {
                 slug.push('-');
             }

@@ -63,7 +63,9 @@ impl fmt::Display for End {
             Self::IdleTimeout => f.write_str("idle-timeout"),
             Self::HalfCloseTimeout => f.write_str("half-close-timeout"),
             Self::DrainTimeout => f.write_str("drain-timeout"),
-            Self::Failed(errno) => write!(f, "failed: {}", std::io::Error::from_raw_os_error(*errno)),
+            Self::Failed(errno) => {
+                write!(f, "failed: {}", std::io::Error::from_raw_os_error(*errno))
+            }
         }
     }
 }
