@@ -451,7 +451,7 @@ fn journal_fields() {
     has(
         &said[2],
         &[
-            "MESSAGE=woken",
+            "MESSAGE=web: woken",
             "PRIORITY=6",
             "REMOTE_ADDR=10.0.0.1",
             "SLEEPINGD_SERVICE=web",
