@@ -93,6 +93,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let (requests, control) = supervisor.open_control(runtime.as_ref())?;
     supervisor.tell(Notifier::ready);
     supervisor.tell_status();
+    info!("ready: {} service(s)", supervisor.services.len());
     supervisor.serve(&mut signals, requests).await;
     supervisor.end().await;
     control.abort();

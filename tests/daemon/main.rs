@@ -1,0 +1,32 @@
+//! The real daemon against real sockets, real commands and real backends: what an issue, the
+//! design or the manual promises to somebody who runs `sleepingd -f FILE`.
+//!
+//! | file | the promises in it |
+//! | --- | --- |
+//! | `waking` | one START for however many clients, none lost, none woken for who has left |
+//! | `modes` | who knows where the backend is, and every kind of address |
+//! | `relaying` | FIN as FIN and RST as RST, through a sleeping and an awake service |
+//! | `failing` | what goes wrong in a file or a command, what is said of it, and the next client |
+//! | `readiness` | listening is not serving: SETTLE_TIME, READY_CMD, READY_URL, WAIT_AFTER_START |
+//! | `limits` | how many, how long, and who |
+//! | `sleeping` | what counts as use, and what does not |
+//! | `reloading` | a reload touches what has changed, and nothing else |
+//! | `ending` | SIGTERM, SIGKILL, and the daemon that comes after |
+//! | `exhaustion` | descriptors run out |
+//! | `faces` | sleepingctl, exit codes, examples, the README's table |
+//!
+//! Nothing here sleeps to wait for something: a test waits for a line of the log, for a
+//! connection, or for the command that the daemon runs to ask it what to do (`harness::Stage`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "clippy exempts test functions, not what they call; there is no runtime to block \
+              here, no suspend to live through, and backends are plain sockets of the test"
+)]
+
+mod harness;
+
+mod modes;
+mod relaying;
+mod waking;
