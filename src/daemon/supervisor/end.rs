@@ -1,11 +1,14 @@
 //! The end: stop or restart, drain, put to sleep.
 
+use std::time::Duration;
+
 use tracing::{debug, info, warn};
 
 use super::{EXTEND_BY, EXTEND_EVERY, Supervisor};
 use crate::{
     daemon::actor::Message,
     service::{Input, Retirement},
+    sys::clock,
     systemd::{Job, Notifier, job::JobError, stop_sockets, unit_job},
 };
 
@@ -26,6 +29,7 @@ impl Supervisor {
             running.tell(Message::Input(Input::Retire(how)));
         }
         let mut extend = tokio::time::interval(EXTEND_EVERY);
+        let patience = clock::now() + self.patience();
         loop {
             tokio::select! {
                 ended = self.actors.join_next() => match ended {
@@ -33,7 +37,11 @@ impl Supervisor {
                     None => break,
                 },
                 _ = extend.tick() => {
-                    self.tell(|notifier| notifier.extend_timeout(EXTEND_BY));
+                    // A STOP that hangs must not hold up a shutdown for ever: from then on
+                    // TimeoutStopSec= counts.
+                    if clock::now() < patience {
+                        self.tell(|notifier| notifier.extend_timeout(EXTEND_BY));
+                    }
                     let status = format!("ending: {}", self.words());
                     self.tell(|notifier| notifier.status(&status));
                     self.tell(Notifier::watchdog);
@@ -44,6 +52,20 @@ impl Supervisor {
             self.sockets.remove_paths();
         }
         info!("ended");
+    }
+
+    /// How long the end may take by the configuration: the longest drain, and the longest STOP.
+    fn patience(&self) -> Duration {
+        let policies = || {
+            self.services
+                .values()
+                .map(|running| &running.definition.policy)
+        };
+        let drain = policies().filter_map(|policy| policy.timeouts.drain).max();
+        let stop = policies()
+            .filter_map(|policy| policy.command_timeouts.stop.or(policy.timeouts.stop))
+            .max();
+        drain.unwrap_or_default() + stop.unwrap_or_default()
     }
 
     async fn retirement(&self) -> Retirement {

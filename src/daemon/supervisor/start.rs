@@ -17,7 +17,7 @@ use crate::{
         accept::Listeners,
         actor::{Actor, Common, Message},
         budget::Budget,
-        configuration::Source,
+        configuration::{Source, missing_accounts},
         keeper::Store,
         listeners::Sockets,
         records::Records,
@@ -93,6 +93,9 @@ impl Supervisor {
             let place = self.source.explicit.clone();
             let place = place.unwrap_or_else(|| "/etc/sleepingd/sleepingd.conf".into());
             return Err(StartError::NoService(place.display().to_string()));
+        }
+        for warning in missing_accounts(&loaded) {
+            warn!("{warning}");
         }
         self.say_forgotten(&loaded);
         let errors = self.apply(loaded);
