@@ -21,16 +21,30 @@ const BOUND: &str = "bound.";
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     all: Vec<Owned>,
+    next: u64,
 }
 
 #[derive(Debug)]
 struct Owned {
+    id: SocketId,
     socket: ListenSocket,
     origin: Origin,
     /// Whose it is.
     claimed: Option<Slug>,
     /// Its refuser knows of it: it was said that nobody claims it.
     refused: bool,
+}
+
+/// Tells one listening socket from all others there have been, whatever their address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SocketId(u64);
+
+/// What one service listens on.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    pub(super) ids: Vec<SocketId>,
+    /// Duplicates; the supervisor keeps the originals.
+    pub(super) sockets: Vec<ListenSocket>,
 }
 
 /// Where a socket comes from.
@@ -46,7 +60,7 @@ enum Origin {
 #[derive(Debug, Default)]
 pub(super) struct Allotment {
     /// For each definition, in their order.
-    pub(super) sockets: Vec<Vec<ListenSocket>>,
+    pub(super) shares: Vec<Share>,
     /// What could not be bound, in words.
     pub(super) errors: Vec<String>,
     /// Sockets that nobody claims, newly so: whoever connects is to be reset.
@@ -56,7 +70,7 @@ pub(super) struct Allotment {
 impl Sockets {
     /// Takes in what systemd handed over. What is no listening socket is said and closed.
     pub(super) fn inherit(named: Vec<Named>) -> Self {
-        let mut all = Vec::new();
+        let mut sockets = Self::default();
         for Named { name, fd } in named {
             match ListenSocket::from_fd(fd) {
                 Ok(socket) => {
@@ -64,17 +78,23 @@ impl Sockets {
                         Ok(addr) if name.starts_with(BOUND) => Origin::Bound(addr),
                         _ => Origin::Inherited(name),
                     };
-                    all.push(Owned {
-                        socket,
-                        origin,
-                        claimed: None,
-                        refused: false,
-                    });
+                    sockets.add(socket, origin, None);
                 }
                 Err(e) => warn!("the inherited socket '{name}' is closed: {e}"),
             }
         }
-        Self { all }
+        sockets
+    }
+
+    fn add(&mut self, socket: ListenSocket, origin: Origin, claimed: Option<Slug>) {
+        self.next += 1;
+        self.all.push(Owned {
+            id: SocketId(self.next),
+            socket,
+            origin,
+            claimed,
+            refused: false,
+        });
     }
 
     /// The names of those that socket units made.
@@ -110,8 +130,8 @@ impl Sockets {
         self.drop_unwanted(notifier);
         let mut allotment = Allotment::default();
         for definition in definitions {
-            let sockets = self.for_definition(definition, notifier, &mut allotment.errors);
-            allotment.sockets.push(sockets);
+            let share = self.for_definition(definition, notifier, &mut allotment.errors);
+            allotment.shares.push(share);
         }
         allotment.unclaimed = self.newly_unclaimed();
         allotment
@@ -170,7 +190,7 @@ impl Sockets {
         definition: &Definition,
         notifier: &Notifier,
         errors: &mut Vec<String>,
-    ) -> Vec<ListenSocket> {
+    ) -> Share {
         for addr in &definition.listen {
             let covered = self.all.iter().any(|owned| {
                 owned.claimed.as_ref() == Some(&definition.slug) && owned.serves(addr)
@@ -183,12 +203,10 @@ impl Sockets {
                     .any(|o| o.claimed.as_ref() == Some(&definition.slug));
             if !covered && !by_name {
                 match bind(addr, notifier) {
-                    Ok(socket) => self.all.push(Owned {
-                        socket,
-                        origin: Origin::Bound(addr.clone()),
-                        claimed: Some(definition.slug.clone()),
-                        refused: false,
-                    }),
+                    Ok(socket) => {
+                        let origin = Origin::Bound(addr.clone());
+                        self.add(socket, origin, Some(definition.slug.clone()));
+                    }
                     Err(e) => errors.push(format!(
                         "{}:{}: {}: cannot listen on {addr}: {e}",
                         definition.origin.file.display(),
@@ -202,7 +220,9 @@ impl Sockets {
             .all
             .iter()
             .filter(|o| o.claimed.as_ref() == Some(&definition.slug));
-        mine.filter_map(Owned::duplicate).collect()
+        let mine = mine.filter_map(|owned| Some((owned.id, owned.duplicate()?)));
+        let (ids, sockets) = mine.unzip();
+        Share { ids, sockets }
     }
 
     fn newly_unclaimed(&mut self) -> Vec<ListenSocket> {

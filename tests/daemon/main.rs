@@ -27,6 +27,10 @@
 
 mod harness;
 
+mod failing;
+mod limits;
 mod modes;
+mod readiness;
 mod relaying;
+mod sleeping;
 mod waking;

@@ -982,6 +982,7 @@ impl World {
                 "a connect has just failed, and it is looked whether one would succeed"
             );
         }
+        self.nobody_is_forgotten()?;
         self.written_down()?;
         for id in asked {
             let last = self.last_byte();
@@ -1101,6 +1102,26 @@ impl World {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Promise 2: whoever waits is waited for by something.
+    fn nobody_is_forgotten(&self) -> Step {
+        let seen = self.service.snapshot(self.now);
+        let idle = seen.state == State::Asleep
+            && seen.draining.is_empty()
+            && seen.back_off_until.is_none()
+            && self.account.retiring.is_none();
+        let waiting = self.account.clients.iter().find(|(_, client)| {
+            client.stage == Stage::Held
+                && !client.ignored
+                && !client.denied
+                && (client.spoke || !self.terms.on_data)
+        });
+        promise!(
+            !idle || waiting.is_none(),
+            "2: nothing is done for {waiting:?}"
+        );
         Ok(())
     }
 

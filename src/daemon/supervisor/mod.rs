@@ -16,14 +16,14 @@ use tracing::{error, info, warn};
 use super::{
     actor::{Common, Message},
     configuration::Source,
-    listeners::Sockets,
+    listeners::{Share, SocketId, Sockets},
     startup::{Options, Runtime, StartError},
     status::{self, Gauge, Totals},
 };
 use crate::{
     control::api,
     model::{Definition, Slug},
-    sys::{clock, net::ListenSocket},
+    sys::clock,
     systemd::Notifier,
 };
 
@@ -58,11 +58,13 @@ struct Supervisor {
 }
 
 /// What a section that has come back is to be.
-type Next = (Arc<Definition>, Vec<ListenSocket>);
+type Next = (Arc<Definition>, Share);
 
 /// A service, and how to speak to it.
 struct Running {
     definition: Arc<Definition>,
+    /// What it listens on.
+    listens: Vec<SocketId>,
     to: mpsc::UnboundedSender<Message>,
     gauge: Arc<Gauge>,
 }
@@ -187,8 +189,8 @@ impl Supervisor {
         match ended {
             Ok(slug) => {
                 self.services.remove(&slug);
-                if let Some(Some((definition, sockets))) = self.leaving.remove(&slug) {
-                    self.spawn(definition, sockets);
+                if let Some(Some((definition, share))) = self.leaving.remove(&slug) {
+                    self.spawn(definition, share);
                 }
                 self.totals.changed.notify_one();
             }

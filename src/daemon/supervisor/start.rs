@@ -19,7 +19,7 @@ use crate::{
         budget::Budget,
         configuration::{Source, missing_accounts},
         keeper::Store,
-        listeners::Sockets,
+        listeners::{Share, Sockets},
         records::Records,
         startup::{self, Options, Runtime, StartError},
         status::Gauge,
@@ -139,26 +139,33 @@ impl Supervisor {
         for slug in gone {
             self.remove(&slug);
         }
-        for (definition, sockets) in definitions.into_iter().zip(allotment.sockets) {
-            self.bring(definition, sockets);
+        for (slug, next) in &mut self.leaving {
+            // It was to come back, and is gone again.
+            if !self.order.contains(slug) {
+                *next = None;
+            }
+        }
+        for (definition, share) in definitions.into_iter().zip(allotment.shares) {
+            self.bring(definition, share);
         }
         allotment.errors
     }
 
-    pub(super) fn bring(&mut self, definition: Arc<Definition>, sockets: Vec<ListenSocket>) {
+    fn bring(&mut self, definition: Arc<Definition>, share: Share) {
         let slug = definition.slug.clone();
         if let Some(next) = self.leaving.get_mut(&slug) {
-            *next = Some((definition, sockets));
+            *next = Some((definition, share));
             return;
         }
         let Some(running) = self.services.get_mut(&slug) else {
-            return self.spawn(definition, sockets);
+            return self.spawn(definition, share);
         };
         let changed = *running.definition != *definition;
-        if running.definition.listen != definition.listen
-            || running.definition.sockets != definition.sockets
-        {
-            running.tell(Message::Listen(sockets));
+        // Not only when its own PORT has changed: a port that was in use may be had now, and
+        // another section may have given one up.
+        if running.listens != share.ids {
+            running.listens = share.ids;
+            running.tell(Message::Listen(share.sockets));
         }
         if changed {
             running.definition = Arc::clone(&definition);
@@ -166,7 +173,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn spawn(&mut self, definition: Arc<Definition>, sockets: Vec<ListenSocket>) {
+    pub(super) fn spawn(&mut self, definition: Arc<Definition>, share: Share) {
         let (to, inbox) = mpsc::unbounded_channel();
         let gauge = Gauge::new(&self.totals);
         let record = self.common.records.read(&definition.slug);
@@ -188,10 +195,11 @@ impl Supervisor {
         });
         let running = Running {
             definition,
+            listens: share.ids,
             to,
             gauge,
         };
-        running.tell(Message::Listen(sockets));
+        running.tell(Message::Listen(share.sockets));
         self.services.insert(slug, running);
     }
 

@@ -105,9 +105,13 @@ impl Service {
         );
     }
 
-    pub(super) fn finish(&mut self, cx: &mut Cx<'_>) {
+    /// Lets go of the generations that are gone.
+    pub(super) fn bury(&mut self) {
         self.old
             .retain(|generation| generation.state() != State::Gone);
+    }
+
+    pub(super) fn finish(&mut self, cx: &mut Cx<'_>) {
         let over = self.retiring.is_some()
             && self.current.state() == State::Gone
             && self.old.is_empty()

@@ -42,8 +42,9 @@ impl Service {
         // Each round either changes the state or is the last; a bound turns a mistake into a
         // client that waits for its deadline instead of a daemon that hangs.
         for _ in 0..8 {
-            let before = self.current.state();
-            match before {
+            self.bury();
+            let before = (self.current.state(), self.old.len());
+            match before.0 {
                 State::Awake => self.release(cx),
                 State::Waking => self.begin_first_attempts(cx),
                 State::Asleep => self.begin_wake(cx),
@@ -54,7 +55,9 @@ impl Service {
                 generation.retire_if_due(cx);
             }
             self.settle_accounts(cx);
-            if self.current.state() == before {
+            // The last of the old may be what the new one waits for.
+            self.bury();
+            if (self.current.state(), self.old.len()) == before {
                 break;
             }
         }
