@@ -8,7 +8,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     accept::Listeners,
@@ -28,7 +28,7 @@ use crate::{
     model::{Definition, ServiceName, Slug},
     service::{Input, Retirement},
     sys::{cgroup::CgroupParent, clock, net::ListenSocket},
-    systemd::{Job, Notifier, job::JobError, unit_job},
+    systemd::{Job, Notifier, job::JobError, stop_sockets, unit_job},
 };
 
 /// How long one service may take to say how it looks.
@@ -497,8 +497,14 @@ impl Supervisor {
         }
         match unit_job().await {
             Ok(Job::Restart) => Retirement::Keep,
-            Ok(Job::Stop | Job::None) => Retirement::Stop,
-            Err(JobError::NoUnit) => Retirement::Stop,
+            Ok(Job::Stop) => {
+                if let Err(e) = stop_sockets().await {
+                    debug!("the sockets are left to systemd: {e}");
+                }
+                Retirement::Stop
+            }
+            // A signal by hand, or another manager than systemd.
+            Ok(Job::None) | Err(JobError::NoUnit) => Retirement::Stop,
             Err(e) => {
                 warn!("is this a stop or a restart? {e}; taken for a stop");
                 Retirement::Stop

@@ -155,8 +155,8 @@ fn random_definition(rng: &mut fastrand::Rng) -> Definition {
             per_source: chance(30).then_some(2),
         },
         access: Access {
-            deny: CidrList::new(vec!["10.0.0.9".parse::<Cidr>().unwrap()]),
-            ignore: CidrList::new(vec!["10.0.0.8".parse::<Cidr>().unwrap()]),
+            deny: CidrList::new(vec!["10.0.0.9".parse::<Cidr>().expect("an address")]),
+            ignore: CidrList::new(vec!["10.0.0.8".parse::<Cidr>().expect("an address")]),
             ..Access::default()
         },
         wake_on: if chance(25) {
@@ -173,7 +173,7 @@ fn random_definition(rng: &mut fastrand::Rng) -> Definition {
     };
     let name = ServiceName::new("simulated");
     Definition {
-        slug: name.slug().unwrap(),
+        slug: name.slug().expect("it has letters"),
         name,
         origin: Origin {
             file: "simulation".into(),
