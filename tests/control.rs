@@ -1,4 +1,5 @@
 //! The control API over a real unix socket.
+#![allow(clippy::unwrap_used)] // The helpers are as much tests as the tests.
 
 use std::{
     io,

@@ -2,6 +2,7 @@
 //!
 //! Descriptors and environment are taken before any thread exists, so each test starts this very
 //! program again in a role ([`act`]), as systemd would, and looks at what it says.
+#![allow(clippy::unwrap_used)] // The helpers are as much tests as the tests.
 
 use std::{
     env,
@@ -51,6 +52,10 @@ const TESTS: &[Test] = &[
     ),
     ("a_stderr_that_nobody_reads_stops_nobody", stalled_stderr),
     ("events_reach_the_journal_with_their_fields", journal_fields),
+    (
+        "without_a_journal_systemd_still_reads_stderr",
+        journal_missing,
+    ),
     ("a_journal_that_nobody_reads_stops_nobody", stalled_journal),
 ];
 
@@ -120,6 +125,7 @@ fn act(role: &str) -> Result<(), Box<dyn Error>> {
             println!("done");
             Ok(())
         }
+        "no journald" => log_to_stream("log"),
         "journald" => journald("log", true),
         "stopped journald" => journald("flood", false),
         other => Err(format!("no role {other}").into()),
@@ -164,7 +170,20 @@ fn show_environment() -> Result<(), Box<dyn Error>> {
 fn journald(client: &str, reads: bool) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all("/run/systemd/journal")?;
     let socket = UnixDatagram::bind("/run/systemd/journal/socket")?;
-    // Any file will do for the stream that systemd would have made.
+    log_to_stream(client)?;
+    socket.set_nonblocking(true)?;
+    let mut buffer = vec![0; 65536];
+    while let (true, Ok(length)) = (reads, socket.recv(&mut buffer)) {
+        if length > 0 {
+            println!("entry {}", fields(&buffer[..length]).join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Starts a client in this role whose standard error is the journal's stream: any file will do for
+/// the socket that systemd would have made.
+fn log_to_stream(client: &str) -> Result<(), Box<dyn Error>> {
     let stream = fs::File::create("/run/stream")?;
     let metadata = stream.metadata()?;
     let mut child = Command::new(env::current_exe()?)
@@ -176,13 +195,6 @@ fn journald(client: &str, reads: bool) -> Result<(), Box<dyn Error>> {
         .stderr(stream)
         .spawn()?;
     println!("client {}", child.wait()?);
-    socket.set_nonblocking(true)?;
-    let mut buffer = vec![0; 65536];
-    while let (true, Ok(length)) = (reads, socket.recv(&mut buffer)) {
-        if length > 0 {
-            println!("entry {}", fields(&buffer[..length]).join(" "));
-        }
-    }
     println!("stderr '{}'", fs::read_to_string("/run/stream")?);
     Ok(())
 }
@@ -435,10 +447,11 @@ fn journal_fields() {
             );
         }
     };
+    assert_eq!(said[1], "stderr ''", "nothing is said twice");
     has(
-        &said[1],
+        &said[2],
         &[
-            "MESSAGE=woken",
+            "MESSAGE=web: woken",
             "PRIORITY=6",
             "REMOTE_ADDR=10.0.0.1",
             "SLEEPINGD_SERVICE=web",
@@ -447,10 +460,25 @@ fn journal_fields() {
         ],
     );
     has(
-        &said[2],
+        &said[3],
         &["MESSAGE=shown", "MESSAGE_ID=5d1f", "PRIORITY=7"],
     );
-    assert_eq!(said[3..], ["stderr ''"], "nothing else, and nothing twice");
+    assert_eq!(said.len(), 4, "{said:?}");
+}
+
+fn journal_missing() {
+    let Some(said) = with_own_run("no journald") else {
+        return;
+    };
+    let lines = [
+        "client exit status: 0",
+        "stderr '<4>the journal cannot be reached (No such file or directory (os error 2)); \
+         fields are lost",
+        "<6>web: woken (remote_addr=10.0.0.1)",
+        "<7>shown",
+        "'",
+    ];
+    assert_eq!(said, lines);
 }
 
 fn stalled_journal() {

@@ -83,6 +83,9 @@ fn check(args: &CheckArgs) -> ExitCode {
             for warning in loaded.warnings() {
                 eprintln!("{warning}");
             }
+            for warning in daemon::missing_accounts(&loaded) {
+                eprintln!("{warning}");
+            }
             for definition in &loaded.definitions {
                 println!("{}", config::explain(definition));
             }

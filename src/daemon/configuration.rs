@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use tracing::{error, warn};
 
 use super::records::write_atomically;
-use crate::config::{self, Diagnostic, Loaded, ReadError, SourceFile};
+use crate::{
+    config::{self, Diagnostic, Loaded, ReadError, SourceFile},
+    sys,
+};
 
 /// Where the last good files are kept, in the runtime directory.
 const LAST_GOOD: &str = "last-good.json";
@@ -48,6 +51,21 @@ pub fn load_for_foreground(
     let files = config::read_files(explicit, nix::unistd::geteuid().is_root())
         .map_err(|e| lines(e.diagnostics.iter()))?;
     check(config::parse(&files, inherited))
+}
+
+/// Users and groups that are not there, which the files alone cannot tell. No errors: a name
+/// service that is down must not keep a service from being served that is awake. Blocks.
+#[must_use]
+pub fn missing_accounts(loaded: &Loaded) -> Vec<String> {
+    let missing = loaded.definitions.iter().filter_map(|definition| {
+        let why = sys::user::resolve(&definition.recipe.account).err()?;
+        let (file, line) = (definition.origin.file.display(), definition.origin.line);
+        Some(format!(
+            "{file}:{line}: warning: {}: {why}; its commands will fail",
+            definition.name
+        ))
+    });
+    missing.collect()
 }
 
 fn check(loaded: Loaded) -> Result<Loaded, ConfigurationError> {

@@ -30,6 +30,6 @@ mod startup;
 mod status;
 mod supervisor;
 
-pub use configuration::{ConfigurationError, load_for_foreground};
+pub use configuration::{ConfigurationError, load_for_foreground, missing_accounts};
 pub use startup::{Options, StartError, runtime_directory};
 pub use supervisor::run;

@@ -4,8 +4,8 @@
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    model::{Destination, ServiceName, duration::show},
-    service::Report,
+    model::{ClientAddr, Destination, ServiceName, duration::show},
+    service::{Cause, Report},
 };
 
 /// Identities of the messages that an administrator may filter for (`journalctl MESSAGE_ID=`).
@@ -32,6 +32,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             started,
         } => info!(
             sleepingd_service = %service,
+            remote_addr = client(cause).map(tracing::field::display),
             message_id = message_id::WOKEN,
             "woken by {cause} in {}, {}",
             show(*took),
@@ -128,6 +129,14 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             "a bug of ours: {event:?} while {}; please report it",
             state.as_str(),
         ),
+    }
+}
+
+/// The client that caused it, if one did.
+fn client(cause: &Cause) -> Option<ClientAddr> {
+    match cause {
+        Cause::Client(client) => Some(*client),
+        Cause::AutoStart | Cause::Control | Cause::Adoption => None,
     }
 }
 

@@ -105,8 +105,8 @@ enum Place {
 /// machine, then each is connected to, the next one when the last has failed or has not answered
 /// for a quarter of a second.
 ///
-/// Takes at most [`Target::connect_timeout`] (twice that for a name), and [`STAGGER`] for each
-/// destination. May be dropped at any time.
+/// Takes at most [`Target::connect_timeout`] for each destination, and for a name once more for
+/// each of its addresses. May be dropped at any time.
 pub async fn look(target: Target<'_>) -> Verdict {
     let probes = match usable(target) {
         Ok(probes) => probes,
@@ -125,10 +125,9 @@ pub async fn look(target: Target<'_>) -> Verdict {
         let limit = target.connect_timeout;
         tasks.spawn(async move { (destination, connect::once(&place, limit).await) });
         // Runs out while the last one is still silent; ends early when one has answered.
-        if let Ok(answer) = tokio::time::timeout(STAGGER, next(&mut tasks, &mut failure)).await {
-            if let Some(verdict) = answer {
-                return verdict;
-            }
+        let answer = tokio::time::timeout(STAGGER, next(&mut tasks, &mut failure)).await;
+        if let Ok(Some(verdict)) = answer {
+            return verdict;
         }
     }
     match next(&mut tasks, &mut failure).await {

@@ -131,9 +131,26 @@ mod tests {
     use std::{
         io::Write,
         os::{fd::AsFd, unix::net::UnixStream},
+        sync::{Mutex, MutexGuard, PoisonError},
     };
 
     use super::*;
+
+    /// The budget is the process's: one of these tests at a time, and it leaves no spares.
+    struct Alone(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+    impl Alone {
+        fn new() -> Self {
+            static LOCK: Mutex<()> = Mutex::new(());
+            Self(LOCK.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+
+    impl Drop for Alone {
+        fn drop(&mut self) {
+            SPARE.with_borrow_mut(Vec::clear);
+        }
+    }
 
     fn spares() -> usize {
         SPARE.with_borrow(Vec::len)
@@ -141,6 +158,7 @@ mod tests {
 
     #[test]
     fn an_empty_pipe_is_kept_and_one_with_bytes_is_not() {
+        let _alone = Alone::new();
         let (source, mut feeder) = UnixStream::pair().unwrap();
         let mut first = lease(65536).unwrap();
         feeder.write_all(b"secret").unwrap();
@@ -160,9 +178,22 @@ mod tests {
 
     #[test]
     fn a_spare_that_is_too_small_is_left_alone() {
+        let _alone = Alone::new();
         drop(lease(64 * 1024).unwrap());
         let mut larger = lease(128 * 1024).unwrap();
         assert!(larger.pipe().capacity() >= 128 * 1024);
         assert_eq!(spares(), 1);
+    }
+
+    #[test]
+    fn beyond_the_budget_there_is_none_and_each_one_given_back_makes_room() {
+        let _alone = Alone::new();
+        let mut leases: Vec<_> = std::iter::from_fn(|| lease(64 * 1024)).collect();
+        assert_eq!(leases.len(), BUDGET);
+        assert_eq!(open_pipes(), BUDGET);
+        leases.pop();
+        assert!(lease(64 * 1024).is_some());
+        drop(leases);
+        assert_eq!(open_pipes(), SPARES, "the rest is closed");
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! A [`Service`] is told what happened ([`Input`], with `now`) and answers with what is to be done
 //! ([`Output`]); [`crate::daemon`] carries it out. No clock, no task, no process, no socket: so
-//! that seeded simulation (`tests/simulation.rs`) can show what holds in every order of events.
+//! that seeded simulation (`tests/simulation`) can show what holds in every order of events.
 //!
 //! | file | the idea in it |
 //! | --- | --- |
 //! | `lifecycle` | the states of a generation and the arrows between them, as a table |
-//! | `generation` | one generation of a backend: its state, what it does on entry, what ends it |
+//! | `generation/` | one generation of a backend: its state, how it wakes, idles, ends, and its clients |
 //! | `wake` | the steps of one wake: CHECK, START, wait until somebody listens, READY |
 //! | `stop` | the steps of one stop: STOP, then wait until the backend is gone |
 //! | `idle` | when is it idle? |
@@ -15,7 +15,7 @@
 //! | `balance` | which destination first |
 //! | `backoff` | how long to wait after a failed wake |
 //! | `record` | what survives a restart of the daemon |
-//! | `machine` | the service: admits clients, holds them, wakes, relays, sleeps |
+//! | `machine/` | the service: admits clients, holds them, wakes, relays, sleeps |
 //! | `port` | the inputs and outputs |
 
 mod backoff;

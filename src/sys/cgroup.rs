@@ -62,11 +62,18 @@ impl CgroupParent {
     pub fn delegated() -> Option<Self> {
         let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let path = own_group(&cgroups, &mounts)?;
-        let ours = ["trusted.delegate", "user.delegate"]
-            .iter()
-            .any(|name| matches!(fd::xattr(&path, name), Ok(Some(value)) if value == b"1"));
-        ours.then(|| Self::at(path))
+        let ours = |path: &PathBuf| {
+            ["trusted.delegate", "user.delegate"]
+                .iter()
+                .any(|name| matches!(fd::xattr(path, name), Ok(Some(value)) if value == b"1"))
+        };
+        // Where systemd uses the hierarchy of version 2, its attribute is there; on a machine
+        // booted with version 1 alone, in its own named hierarchy.
+        [&UNIFIED, &NAMED]
+            .into_iter()
+            .filter_map(|hierarchy| own_group(hierarchy, &cgroups, &mounts))
+            .find(ours)
+            .map(Self::at)
     }
 
     /// The group of this path, delegated or not.
@@ -271,13 +278,41 @@ fn children(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 // === where we are ===
 
-/// The directory of our own version 2 group, from /proc/self/cgroup and /proc/self/mountinfo.
-fn own_group(cgroups: &str, mounts: &str) -> Option<PathBuf> {
-    let own = cgroups.lines().find_map(|line| line.strip_prefix("0::"))?;
+/// One of systemd's hierarchies, as /proc/self/cgroup and /proc/self/mountinfo name it.
+struct Hierarchy {
+    /// What its line in the one begins with, after its number.
+    line: &'static str,
+    /// Its file system in the other.
+    kind: &'static str,
+    /// An option of the mount.
+    option: &'static str,
+}
+
+const UNIFIED: Hierarchy = Hierarchy {
+    line: ":",
+    kind: "cgroup2",
+    option: "",
+};
+
+const NAMED: Hierarchy = Hierarchy {
+    line: "name=systemd:",
+    kind: "cgroup",
+    option: "name=systemd",
+};
+
+/// The directory of our own group in a hierarchy.
+fn own_group(hierarchy: &Hierarchy, cgroups: &str, mounts: &str) -> Option<PathBuf> {
+    let own = cgroups
+        .lines()
+        .find_map(|line| line.split_once(':')?.1.strip_prefix(hierarchy.line))?;
     mounts.lines().find_map(|line| {
         // proc_pid_mountinfo(5): 36 35 98:0 ROOT MOUNTPOINT OPTIONS [FIELDS...] - TYPE ...
         let (before, after) = line.split_once(" - ")?;
-        if after.split(' ').next() != Some("cgroup2") {
+        let mut kind = after.split(' ');
+        let options = kind.clone().next_back()?;
+        let option = hierarchy.option;
+        let has_option = option.is_empty() || options.split(',').any(|one| one == option);
+        if kind.next() != Some(hierarchy.kind) || !has_option {
             return None;
         }
         let mut fields = before.split(' ').skip(3);
@@ -307,17 +342,23 @@ fn unescape(field: &str) -> String {
 mod tests {
     use super::*;
 
-    const UNIFIED: &str = "25 30 0:23 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
+    const PURE: &str = "25 30 0:23 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
     const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
         40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
         41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
     #[test]
     fn our_group_is_found_in_every_arrangement() {
-        let find =
-            |own: &str, mounts: &str| own_group(own, mounts).map(|path| path.display().to_string());
+        let shown = |path: PathBuf| path.display().to_string();
+        let find = |own: &str, mounts: &str| own_group(&UNIFIED, own, mounts).map(shown);
+        let named = |own: &str, mounts: &str| own_group(&NAMED, own, mounts).map(shown);
         assert_eq!(
-            find("0::/system.slice/sleepingd.service\n", UNIFIED).as_deref(),
+            named("1:name=systemd:/system.slice/a.service\n0::/\n", HYBRID).as_deref(),
+            Some("/sys/fs/cgroup/systemd/system.slice/a.service")
+        );
+        assert_eq!(named("0::/a.service\n", PURE), None);
+        assert_eq!(
+            find("0::/system.slice/sleepingd.service\n", PURE).as_deref(),
             Some("/sys/fs/cgroup/system.slice/sleepingd.service")
         );
         assert_eq!(

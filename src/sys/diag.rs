@@ -199,9 +199,14 @@ impl<'a> Reply<'a> {
 
     /// What an error, or the end of a dump, says: a negative errno, or zero.
     fn result(&self) -> io::Result<()> {
-        match u32_at(self.body, 0).map_or(0, u32::cast_signed) {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno.saturating_neg())),
+        let code = self
+            .body
+            .first_chunk()
+            .map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(code.saturating_neg()))
         }
     }
 }

@@ -38,6 +38,7 @@ pub enum InheritError {
 ///
 /// # Errors
 /// Where another thread exists, or that cannot be known.
+#[allow(clippy::disallowed_methods)] // Before any thread, as the ban itself allows.
 pub fn unset(names: &[&str]) -> Result<(), InheritError> {
     let present: Vec<_> = names
         .iter()
@@ -50,10 +51,7 @@ pub fn unset(names: &[&str]) -> Result<(), InheritError> {
     for name in present {
         // SAFETY: remove_var asks that no other thread reads or writes the environment; there is
         // no other thread, and none can appear while this one is here.
-        #[allow(clippy::disallowed_methods)] // Before any thread, as the ban itself allows.
-        unsafe {
-            std::env::remove_var(name);
-        }
+        unsafe { std::env::remove_var(name) };
     }
     Ok(())
 }

@@ -34,13 +34,13 @@ pub enum JobError {
     #[error("no service of systemd is in our control group path")]
     NoUnit,
     /// `systemctl` could not be run or read.
-    #[error("systemctl list-jobs: {0}")]
+    #[error("systemctl: {0}")]
     Run(#[source] io::Error),
     /// `systemctl` did not answer.
-    #[error("systemctl list-jobs did not answer within 2 seconds")]
+    #[error("systemctl did not answer within 2 seconds")]
     Slow,
     /// `systemctl` says no.
-    #[error("systemctl list-jobs {0}")]
+    #[error("systemctl {0}")]
     Failed(std::process::ExitStatus),
 }
 
@@ -64,13 +64,46 @@ pub async fn unit_job() -> Result<Job, JobError> {
         .map_err(|_| JobError::Slow)?
 }
 
+/// Stops the socket units that start our service: who stops it means its ports too, and systemd
+/// by itself would start it again for the next client. Takes two seconds at most; the stop itself
+/// is not waited for.
+///
+/// # Errors
+/// Where they are not known, or systemd says no (it does while the machine shuts down, when it
+/// stops them by itself).
+pub async fn stop_sockets() -> Result<(), JobError> {
+    let cgroup = fs::read_to_string("/proc/self/cgroup").map_err(JobError::Cgroup)?;
+    let unit = Unit::from_cgroup(&cgroup).ok_or(JobError::NoUnit)?;
+    let stop = async {
+        let show = ["show", "--property=TriggeredBy", "--value", &unit.name];
+        let triggers = systemctl(&unit, &show).await?;
+        let sockets: Vec<&str> = triggers
+            .split_ascii_whitespace()
+            .filter(|name| name.ends_with(".socket"))
+            .collect();
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        let stop = [&["stop", "--no-block"], &sockets[..]].concat();
+        systemctl(&unit, &stop).await.map(drop)
+    };
+    timeout(PATIENCE, stop).await.map_err(|_| JobError::Slow)?
+}
+
 async fn list_jobs(unit: &Unit) -> Result<Job, JobError> {
+    let list = ["list-jobs", "--plain", "--no-legend", "--no-pager"];
+    let answer = systemctl(unit, &list).await?;
+    Ok(Job::from_list(&answer, &unit.name))
+}
+
+/// What `systemctl` prints.
+async fn systemctl(unit: &Unit, arguments: &[&str]) -> Result<String, JobError> {
     let mut command = Command::new("systemctl");
     if unit.user {
         command.arg("--user");
     }
     command
-        .args(["list-jobs", "--plain", "--no-legend", "--no-pager"])
+        .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -90,7 +123,7 @@ async fn list_jobs(unit: &Unit) -> Result<Job, JobError> {
     if !status.success() {
         return Err(JobError::Failed(status));
     }
-    Ok(Job::from_list(&answer, &unit.name))
+    Ok(answer)
 }
 
 // === impl Job ===
@@ -122,12 +155,18 @@ impl Unit {
     /// Reads `/proc/self/cgroup` (cgroups(7)). The innermost service is ours, whether we sit in
     /// its control group or in one below it.
     fn from_cgroup(text: &str) -> Option<Self> {
-        // systemd's own hierarchy: the only one, or the named one beside those of version 1.
-        let path = text.lines().find_map(|line| {
+        // systemd's own hierarchy: the only one, or the named one beside those of version 1. In a
+        // container both may be there, and only one of them be in use.
+        text.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
-            rest.strip_prefix("name=systemd:")
-                .or_else(|| rest.strip_prefix(':'))
-        })?;
+            let path = rest
+                .strip_prefix("name=systemd:")
+                .or_else(|| rest.strip_prefix(':'))?;
+            Self::from_path(path)
+        })
+    }
+
+    fn from_path(path: &str) -> Option<Self> {
         let mut parts: Vec<&str> = path.split('/').collect();
         let at = parts.iter().rposition(|part| is_service(part))?;
         let name = parts.swap_remove(at).to_owned();
@@ -180,6 +219,10 @@ mod tests {
         );
         assert_eq!(
             unit("4:cpu:/x.service\n1:name=systemd:/system.slice/a.service\n0::/\n"),
+            found("a.service", false)
+        );
+        assert_eq!(
+            unit("9:name=systemd:/\n4:cpu:/\n0::/system.slice/a.service\n"),
             found("a.service", false)
         );
         for none in [

@@ -8,7 +8,7 @@ pub mod journal;
 pub mod notify;
 pub mod sockets;
 
-pub use job::{Job, unit_job};
+pub use job::{Job, stop_sockets, unit_job};
 pub use journal::LogGuard;
 pub use notify::{Notifier, NotifyError};
 pub use sockets::{Inherited, Named, SocketsError};

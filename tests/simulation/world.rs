@@ -155,8 +155,8 @@ fn random_definition(rng: &mut fastrand::Rng) -> Definition {
             per_source: chance(30).then_some(2),
         },
         access: Access {
-            deny: CidrList::new(vec!["10.0.0.9".parse::<Cidr>().unwrap()]),
-            ignore: CidrList::new(vec!["10.0.0.8".parse::<Cidr>().unwrap()]),
+            deny: CidrList::new(vec!["10.0.0.9".parse::<Cidr>().expect("an address")]),
+            ignore: CidrList::new(vec!["10.0.0.8".parse::<Cidr>().expect("an address")]),
             ..Access::default()
         },
         wake_on: if chance(25) {
@@ -173,7 +173,7 @@ fn random_definition(rng: &mut fastrand::Rng) -> Definition {
     };
     let name = ServiceName::new("simulated");
     Definition {
-        slug: name.slug().unwrap(),
+        slug: name.slug().expect("it has letters"),
         name,
         origin: Origin {
             file: "simulation".into(),
@@ -982,6 +982,7 @@ impl World {
                 "a connect has just failed, and it is looked whether one would succeed"
             );
         }
+        self.nobody_is_forgotten()?;
         self.written_down()?;
         for id in asked {
             let last = self.last_byte();
@@ -1101,6 +1102,26 @@ impl World {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Promise 2: whoever waits is waited for by something.
+    fn nobody_is_forgotten(&self) -> Step {
+        let seen = self.service.snapshot(self.now);
+        let idle = seen.state == State::Asleep
+            && seen.draining.is_empty()
+            && seen.back_off_until.is_none()
+            && self.account.retiring.is_none();
+        let waiting = self.account.clients.iter().find(|(_, client)| {
+            client.stage == Stage::Held
+                && !client.ignored
+                && !client.denied
+                && (client.spoke || !self.terms.on_data)
+        });
+        promise!(
+            !idle || waiting.is_none(),
+            "2: nothing is done for {waiting:?}"
+        );
         Ok(())
     }
 

@@ -372,6 +372,12 @@ class Machine:
         """What the README tells an administrator to type."""
         systemctl("enable", "--now", *self._sockets, DAEMON)
 
+    def verbose(self):
+        """Has the daemon log every client, from its next start on."""
+        os.makedirs(f"{UNITS}/{DAEMON}.d", exist_ok=True)
+        with open(f"{UNITS}/{DAEMON}.d/debug.conf", "w") as file:
+            file.write("[Service]\nExecStart=\nExecStart=/usr/bin/sleepingd run --debug\n")
+
     def serve(self, text, listeners):
         """The file, the sockets, and the daemon running."""
         self.write(text)

@@ -87,22 +87,6 @@ def a_socket_that_no_section_claims_is_named_and_resets_whoever_connects(machine
 
 
 @check
-def the_daemon_leaves_when_everything_sleeps_and_the_next_client_starts_it(machine):
-    listen, back = port(), port()
-    text = "EXIT_IDLE_TIME=1\n" + machine.section("web", mode="target", at=back, IDLE_TIME=1)
-    machine.serve(text, {"web": listen})
-    since = machine.journal.mark()
-    first = ask(listen)
-    machine.journal.wait(MESSAGE_ID=UNIT_SUCCESS, UNIT=DAEMON, since=since)
-    promise(show(DAEMON, "Result") == "success", f"it left with {show(DAEMON, 'Result')}")
-    promise(show(machine.sockets[0], "ActiveState") == "active", "the socket went with it")
-    since = machine.journal.mark()
-    second = ask(listen)
-    promise(second.split()[1] != first.split()[1], "the backend had not been put to sleep")
-    machine.journal.wait(MESSAGE_ID=UNIT_STARTED, UNIT=DAEMON, since=since)
-
-
-@check
 def a_reset_of_the_client_reaches_the_backend_side_and_harms_nobody_else(machine):
     listen, back = port(), port()
     machine.serve(machine.section("web", mode="target", at=back), {"web": listen})

@@ -116,7 +116,7 @@ def the_journal_tells_each_wake_and_sleep_with_its_fields(machine):
     with connect(listen) as client:
         local = "%s:%d" % client.getsockname()
         say(client, "hello")
-        woken = machine.journal.wait("^woken by ", SLEEPINGD_SERVICE="My Web")
+        woken = machine.journal.wait("^My Web: woken by ", SLEEPINGD_SERVICE="My Web")
     asleep = machine.journal.wait("asleep", SLEEPINGD_SERVICE="My Web")
     promise(local in woken["MESSAGE"], f"{woken['MESSAGE']!r} does not name the client {local}")
     promise(f"127.0.0.1:{back}" in woken["MESSAGE"], f"{woken['MESSAGE']!r} has no destination")

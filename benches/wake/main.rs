@@ -1,0 +1,100 @@
+//! What a wake costs, measured from outside with the release binary: `cargo bench --bench wake`.
+//!
+//! `benches/README.md` says what each figure means, and how it is come by. In short: this program
+//! plays the clients, and runs itself again as START_CMD ([`backend`]); every moment is a reading
+//! of CLOCK_MONOTONIC, which all processes share.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`backend`] | START_CMD and the backend: stamps its own life |
+//! | [`script`] | leads one backend through its life, from here |
+//! | [`daemon`] | runs sleepingd; reads what it costs from /proc |
+//! | [`wakes`] | latency: backends that take their time, and what no proxy could beat |
+//! | [`crowd`] | a thousand clients at once |
+//! | [`quiet`] | what it costs to wait, and to do nothing |
+//! | [`figures`] | percentiles, the table, the JSON file |
+
+use std::{error::Error, process::ExitCode, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use figures::Figures;
+
+mod backend;
+mod crowd;
+mod daemon;
+mod figures;
+mod quiet;
+mod script;
+mod wakes;
+
+/// Whatever goes wrong ends the run: a figure with a hole in it is none.
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures what a wake costs.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// Wakes for each row
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    wakes: u32,
+    /// Clients at once
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    clients: u32,
+    /// Only these parts; repeatable
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// What cargo passes
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Idle,
+    Waiting,
+    Crowd,
+    Wakes,
+}
+
+fn main() -> ExitCode {
+    // First of all: what it stamps is how long a START takes to begin.
+    let begun = script::now();
+    if let Some(outcome) = backend::play(begun) {
+        return exit_code(outcome);
+    }
+    let cli = Cli::parse();
+    if !cli.bench {
+        // `cargo test --all-targets` runs benches too; these are minutes, and prove nothing.
+        println!("measures nothing without --bench (cargo bench --bench wake)");
+        return ExitCode::SUCCESS;
+    }
+    exit_code(measure(&cli))
+}
+
+fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("wake bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(cli: &Cli) -> Result<()> {
+    let wanted = |part| cli.only.is_empty() || cli.only.contains(&part);
+    let mut figures = Figures::begin()?;
+    if wanted(Part::Idle) {
+        quiet::idle(&mut figures)?;
+    }
+    if wanted(Part::Waiting) {
+        quiet::waiting(&mut figures, Duration::from_secs(10))?;
+    }
+    if wanted(Part::Crowd) {
+        crowd::crowd(&mut figures, cli.clients)?;
+    }
+    if wanted(Part::Wakes) {
+        wakes::wakes(&mut figures, cli.wakes)?;
+    }
+    figures.end()
+}

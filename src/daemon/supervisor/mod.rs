@@ -1,0 +1,276 @@
+//! The process: brings up the services, takes signals and requests, reloads, ends.
+
+mod end;
+mod start;
+
+use std::{collections::BTreeMap, future::pending, io, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, timeout},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    actor::{Common, Message},
+    configuration::Source,
+    listeners::{Share, SocketId, Sockets},
+    startup::{Options, Runtime, StartError},
+    status::{self, Gauge, Totals},
+};
+use crate::{
+    control::api,
+    model::{Definition, Slug},
+    sys::clock,
+    systemd::Notifier,
+};
+
+/// How long one service may take to say how it looks.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// While it ends, systemd is told at this pace that it takes longer.
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+const EXTEND_BY: Duration = Duration::from_secs(30);
+
+/// Requests that may wait for the supervisor.
+const REQUESTS: usize = 16;
+
+/// The process.
+struct Supervisor {
+    notifier: Arc<Notifier>,
+    source: Source,
+    sockets: Sockets,
+    common: Common,
+    totals: Arc<Totals>,
+    services: BTreeMap<Slug, Running>,
+    /// In the order of the files.
+    order: Vec<Slug>,
+    /// Services that are on their way out, and what is to follow them: a section that comes back
+    /// waits until the old one has ended.
+    leaving: BTreeMap<Slug, Option<Next>>,
+    actors: JoinSet<Slug>,
+    refusers: Vec<AbortHandle>,
+    refusing: JoinSet<()>,
+    caveats: Vec<String>,
+    started: crate::model::Timestamp,
+}
+
+/// What a section that has come back is to be.
+type Next = (Arc<Definition>, Share);
+
+/// A service, and how to speak to it.
+struct Running {
+    definition: Arc<Definition>,
+    /// What it listens on.
+    listens: Vec<SocketId>,
+    to: mpsc::UnboundedSender<Message>,
+    gauge: Arc<Gauge>,
+}
+
+/// The signals that the daemon knows.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// A request over the control socket, and where its answer goes.
+type Asked = (api::Request, oneshot::Sender<api::Response>);
+
+/// Runs the daemon until it is told to end. Returns when every service has ended.
+///
+/// # Errors
+/// See [`StartError`]; nothing runs then.
+pub async fn run(options: Options) -> Result<(), StartError> {
+    // Before anything is announced: a SIGTERM during the start must not find the default action.
+    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let runtime = Runtime::claim(options.runtime_directory.as_deref())?;
+    let mut supervisor = Supervisor::bring_up(options, runtime.as_ref())?;
+    let (requests, control) = supervisor.open_control(runtime.as_ref())?;
+    supervisor.tell(Notifier::ready);
+    supervisor.tell_status();
+    info!("ready: {} service(s)", supervisor.services.len());
+    supervisor.serve(&mut signals, requests).await;
+    supervisor.end().await;
+    control.abort();
+    if let Some(runtime) = &runtime {
+        // The next daemon replaces it anyway.
+        let _ = std::fs::remove_file(control_socket(runtime));
+    }
+    Ok(())
+}
+
+fn control_socket(runtime: &Runtime) -> std::path::PathBuf {
+    runtime.path.join("control.sock")
+}
+
+impl Supervisor {
+    // === the day ===
+
+    async fn serve(&mut self, signals: &mut Signals, mut requests: mpsc::Receiver<Asked>) {
+        let watchdog = self.notifier.watchdog_interval();
+        let mut next_ping = watchdog.map(|interval| Instant::now() + interval);
+        let mut told = Instant::now();
+        let mut tell_at: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
+                _ = signals.hang_up.recv() => {
+                    // Whoever sent a signal looks into the log for what came of it; it is there.
+                    let _ = self.reload();
+                }
+                Some((request, answer)) = requests.recv() => {
+                    let response = self.answer(request).await;
+                    // Who asked may have gone.
+                    let _ = answer.send(response);
+                }
+                Some(ended) = self.actors.join_next() => self.ended(ended),
+                () = self.totals.changed.notified() => {
+                    tell_at.get_or_insert(told + status::PACE);
+                }
+                () = until(tell_at) => {
+                    self.tell_status();
+                    told = Instant::now();
+                    tell_at = None;
+                }
+                () = until(next_ping) => {
+                    self.tell(Notifier::watchdog);
+                    next_ping = watchdog.map(|interval| Instant::now() + interval);
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: api::Request) -> api::Response {
+        match request {
+            api::Request::Status => api::Response::Status(Box::new(self.status().await)),
+            api::Request::Reload => match self.reload() {
+                Ok(reloaded) => api::Response::Reloaded(reloaded),
+                Err(errors) => api::Response::Rejected(api::Errors { errors }),
+            },
+        }
+    }
+
+    /// Reads the files again. With any error in them, nothing changes.
+    fn reload(&mut self) -> Result<api::Reloaded, Vec<String>> {
+        self.tell(Notifier::reloading);
+        let outcome = self.source.load(&self.sockets.names());
+        let result = match outcome {
+            Ok(loaded) => {
+                let warnings: Vec<String> = loaded.warnings().map(ToString::to_string).collect();
+                let services = loaded.definitions.len();
+                // What cannot be bound is an error, but the rest has taken effect by then.
+                self.caveats = self.apply(loaded);
+                info!("reloaded: {services} service(s)");
+                if self.caveats.is_empty() {
+                    let services = u64::try_from(services).unwrap_or(u64::MAX);
+                    Ok(api::Reloaded { services, warnings })
+                } else {
+                    Err(self.caveats.clone())
+                }
+            }
+            Err(errors) => {
+                for line in &errors.0 {
+                    error!("{line}");
+                }
+                error!("not reloaded, what ran goes on: {errors}");
+                Err(errors.0)
+            }
+        };
+        self.tell(Notifier::ready);
+        self.tell_status();
+        result
+    }
+
+    fn ended(&mut self, ended: Result<Slug, tokio::task::JoinError>) {
+        match ended {
+            Ok(slug) => {
+                self.services.remove(&slug);
+                if let Some(Some((definition, share))) = self.leaving.remove(&slug) {
+                    self.spawn(definition, share);
+                }
+                self.totals.changed.notify_one();
+            }
+            // Its clients are lost, and nobody knows in what state its backend is. Ending here
+            // makes systemd start us again, and what is awake is found again.
+            Err(e) => {
+                error!("a bug of ours, a service has crashed: {e}");
+                std::process::abort();
+            }
+        }
+    }
+
+    async fn status(&self) -> api::Status {
+        let now = clock::now();
+        let mut services = Vec::with_capacity(self.order.len());
+        for slug in &self.order {
+            let Some(running) = self.services.get(slug) else {
+                continue;
+            };
+            let (to, snapshot) = oneshot::channel();
+            running.tell(Message::Look(to));
+            if let Ok(Ok(seen)) = timeout(LOOK_LIMIT, snapshot).await {
+                let service = status::of_service(&running.definition, &seen, &running.gauge, now);
+                services.push(service);
+            }
+        }
+        let mut warnings = self.caveats.clone();
+        warnings.extend(self.sockets.unclaimed());
+        api::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            up_seconds: now.since(self.started).as_secs(),
+            services,
+            counters: status::counters(&self.totals),
+            warnings,
+        }
+    }
+
+    // === systemd ===
+
+    fn words(&self) -> String {
+        status::in_words(self.services.values().map(|running| &running.gauge))
+    }
+
+    fn tell_status(&self) {
+        let mut words = self.words();
+        if !self.caveats.is_empty() {
+            words.push_str("; ");
+            words.push_str(&self.caveats.join("; "));
+        }
+        self.tell(|notifier| notifier.status(&words));
+    }
+
+    fn tell(&self, what: impl FnOnce(&Notifier) -> Result<(), crate::systemd::NotifyError>) {
+        if let Err(e) = what(&self.notifier) {
+            warn!("systemd was not told: {e}");
+        }
+    }
+}
+
+impl Running {
+    fn tell(&self, message: Message) {
+        // An actor that has ended is collected in its turn.
+        let _ = self.to.send(message);
+    }
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
+    }
+}

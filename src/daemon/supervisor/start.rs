@@ -1,0 +1,282 @@
+//! Bringing up the process, and making the services those of a configuration.
+
+use std::{collections::BTreeMap, future::pending, sync::Arc};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
+};
+use tracing::{error, info, warn};
+
+use super::{Asked, REQUESTS, Running, Supervisor, control_socket};
+use crate::{
+    command::Runner,
+    config::Loaded,
+    control::{self, api},
+    daemon::{
+        accept::Listeners,
+        actor::{Actor, Common, Message},
+        budget::Budget,
+        configuration::{Source, missing_accounts},
+        keeper::Store,
+        listeners::{Share, Sockets},
+        records::Records,
+        startup::{self, Options, Runtime, StartError},
+        status::Gauge,
+    },
+    model::{Definition, ServiceName, Slug},
+    service::{Input, Retirement},
+    sys::{cgroup::CgroupParent, clock, net::ListenSocket},
+};
+
+impl Supervisor {
+    pub(super) fn bring_up(
+        options: Options,
+        runtime: Option<&Runtime>,
+    ) -> Result<Self, StartError> {
+        let limit = startup::raise_limits();
+        let notifier = Arc::new(options.notifier);
+        let path = runtime.map(|runtime| runtime.path.clone());
+        let source = Source {
+            explicit: options.config_file,
+            runtime: path.clone(),
+        };
+        let records = Records::new(path.as_deref()).map_err(|source| StartError::Runtime {
+            path: path.clone().unwrap_or_default(),
+            source,
+        })?;
+        let store = Arc::new(Store(Arc::clone(&notifier)));
+        let runner = Runner::new(store, CgroupParent::delegated());
+        for pipe in options.inherited.pipes {
+            runner.adopt_pipe(&pipe.name, pipe.fd);
+        }
+        for other in &options.inherited.others {
+            warn!(
+                "the inherited descriptor '{}' is of no use here, and closed",
+                other.name
+            );
+        }
+        let activated = !options.inherited.sockets.is_empty();
+        let mut supervisor = Self {
+            sockets: Sockets::inherit(options.inherited.sockets),
+            common: Common {
+                runner,
+                budget: Budget::new(limit),
+                records: Arc::new(records),
+            },
+            notifier,
+            source,
+            totals: Arc::default(),
+            services: BTreeMap::new(),
+            order: Vec::new(),
+            leaving: BTreeMap::new(),
+            actors: JoinSet::new(),
+            refusers: Vec::new(),
+            refusing: JoinSet::new(),
+            caveats: Vec::new(),
+            started: clock::now(),
+        };
+        supervisor.begin(activated)?;
+        Ok(supervisor)
+    }
+
+    pub(super) fn begin(&mut self, activated: bool) -> Result<(), StartError> {
+        let names = self.sockets.names();
+        let loaded = if activated {
+            let configuration = self.source.load_anyhow(&names);
+            self.caveats = configuration.caveats;
+            configuration.loaded
+        } else {
+            self.source.load(&names)?
+        };
+        if loaded.definitions.is_empty() && !activated {
+            let place = self.source.explicit.clone();
+            let place = place.unwrap_or_else(|| "/etc/sleepingd/sleepingd.conf".into());
+            return Err(StartError::NoService(place.display().to_string()));
+        }
+        for warning in missing_accounts(&loaded) {
+            warn!("{warning}");
+        }
+        self.say_forgotten(&loaded);
+        let errors = self.apply(loaded);
+        if activated {
+            self.caveats.extend(errors);
+        } else if !errors.is_empty() {
+            return Err(StartError::Listen(errors));
+        }
+        Ok(())
+    }
+
+    /// What was awake when the last daemon ended, and has no section any more.
+    pub(super) fn say_forgotten(&self, loaded: &Loaded) {
+        for slug in self.common.records.slugs() {
+            if !loaded.definitions.iter().any(|d| d.slug.as_str() == slug) {
+                warn!(
+                    "'{slug}' was awake, and its section is gone: its backend is left as it is; \
+                     stop it by hand, or bring the section back"
+                );
+            }
+        }
+    }
+
+    /// Makes the running services those of the configuration. Says what could not be bound.
+    pub(super) fn apply(&mut self, loaded: Loaded) -> Vec<String> {
+        let definitions: Vec<Arc<Definition>> =
+            loaded.definitions.into_iter().map(Arc::new).collect();
+        let references: Vec<&Definition> = definitions.iter().map(Arc::as_ref).collect();
+        let allotment = self.sockets.allot(&references, &self.notifier);
+        for error in &allotment.errors {
+            error!("{error}");
+        }
+        self.refuse(allotment.unclaimed);
+        self.order = definitions.iter().map(|d| d.slug.clone()).collect();
+        let gone: Vec<Slug> = self
+            .services
+            .keys()
+            .filter(|slug| !self.order.contains(slug))
+            .cloned()
+            .collect();
+        for slug in gone {
+            self.remove(&slug);
+        }
+        for (slug, next) in &mut self.leaving {
+            // It was to come back, and is gone again.
+            if !self.order.contains(slug) {
+                *next = None;
+            }
+        }
+        for (definition, share) in definitions.into_iter().zip(allotment.shares) {
+            self.bring(definition, share);
+        }
+        allotment.errors
+    }
+
+    fn bring(&mut self, definition: Arc<Definition>, share: Share) {
+        let slug = definition.slug.clone();
+        if let Some(next) = self.leaving.get_mut(&slug) {
+            *next = Some((definition, share));
+            return;
+        }
+        let Some(running) = self.services.get_mut(&slug) else {
+            return self.spawn(definition, share);
+        };
+        let changed = *running.definition != *definition;
+        // Not only when its own PORT has changed: a port that was in use may be had now, and
+        // another section may have given one up.
+        if running.listens != share.ids {
+            running.listens = share.ids;
+            running.tell(Message::Listen(share.sockets));
+        }
+        if changed {
+            running.definition = Arc::clone(&definition);
+            running.tell(Message::Input(Input::Configured(definition)));
+        }
+    }
+
+    pub(super) fn spawn(&mut self, definition: Arc<Definition>, share: Share) {
+        let (to, inbox) = mpsc::unbounded_channel();
+        let gauge = Gauge::new(&self.totals);
+        let record = self.common.records.read(&definition.slug);
+        let actor = Actor::new(
+            &definition,
+            record,
+            self.common.clone(),
+            Arc::clone(&gauge),
+            inbox,
+            to.clone(),
+        );
+        let slug = definition.slug.clone();
+        self.actors.spawn({
+            let slug = slug.clone();
+            async move {
+                actor.run().await;
+                slug
+            }
+        });
+        let running = Running {
+            definition,
+            listens: share.ids,
+            to,
+            gauge,
+        };
+        running.tell(Message::Listen(share.sockets));
+        self.services.insert(slug, running);
+    }
+
+    pub(super) fn remove(&mut self, slug: &Slug) {
+        let Some(running) = self.services.remove(slug) else {
+            return;
+        };
+        info!(
+            sleepingd_service = %running.definition.name,
+            "its section is gone, it ends",
+        );
+        running.tell(Message::Input(Input::Retire(Retirement::Stop)));
+        self.leaving.insert(slug.clone(), None);
+    }
+
+    /// Resets whoever connects to a socket that nobody claims. The refusers of before, whose
+    /// sockets may have an owner now, end.
+    pub(super) fn refuse(&mut self, sockets: Vec<ListenSocket>) {
+        for refuser in self.refusers.drain(..) {
+            refuser.abort();
+        }
+        if sockets.is_empty() {
+            return;
+        }
+        match Listeners::new(sockets) {
+            Ok(listeners) => {
+                let budget = self.common.budget.clone();
+                self.refusers
+                    .push(self.refusing.spawn(refuse_all(listeners, budget)));
+            }
+            Err(e) => error!("sockets that no section claims cannot be watched: {e}"),
+        }
+    }
+
+    pub(super) fn open_control(
+        &self,
+        runtime: Option<&Runtime>,
+    ) -> Result<(mpsc::Receiver<Asked>, AbortHandle), StartError> {
+        let (to, requests) = mpsc::channel(REQUESTS);
+        let Some(runtime) = runtime else {
+            let idle = tokio::spawn(async move {
+                // Keeps the channel open, so that nobody takes its end for news.
+                let _to = to;
+                pending::<()>().await;
+            });
+            return Ok((requests, idle.abort_handle()));
+        };
+        let path = control_socket(runtime);
+        let listener = control::socket::bind(&path, control_group())?;
+        let listener = tokio::net::UnixListener::from_std(listener)
+            .map_err(|source| StartError::Runtime { path, source })?;
+        let handler = move |request| {
+            let to = to.clone();
+            async move {
+                let (answer, answered) = oneshot::channel();
+                if to.send((request, answer)).await.is_err() {
+                    return api::Response::Stopping;
+                }
+                answered.await.unwrap_or(api::Response::Stopping)
+            }
+        };
+        let server = tokio::spawn(control::serve(listener, handler, pending()));
+        Ok((requests, server.abort_handle()))
+    }
+}
+
+async fn refuse_all(mut listeners: Listeners, budget: Budget) {
+    let nobody = ServiceName::new("unclaimed sockets");
+    loop {
+        let (socket, _) = listeners.accept(&nobody, &budget).await;
+        // A unix socket has no reset; closing it is all there is.
+        let _ = socket.reset_on_close();
+    }
+}
+
+/// The group that may use the control socket, where it exists.
+fn control_group() -> Option<u32> {
+    let group = nix::unistd::Group::from_name("sleepingd").ok()??;
+    nix::unistd::geteuid().is_root().then(|| group.gid.as_raw())
+}

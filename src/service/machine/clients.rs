@@ -1,0 +1,108 @@
+//! Clients come, are refused, and leave.
+
+use super::Service;
+use crate::model::{ClientAddr, ConnId, LocalAddr};
+use crate::service::generation::Cx;
+use crate::service::hold::Held;
+use crate::service::lifecycle::State;
+use crate::service::port::{Output, Refusal, Report};
+
+impl Service {
+    pub(super) fn arrived(
+        &mut self,
+        conn: ConnId,
+        client: ClientAddr,
+        local: LocalAddr,
+        cx: &mut Cx<'_>,
+    ) {
+        let policy = &cx.definition.policy;
+        let ignored = policy.access.ignores(&client);
+        let refusal = if !policy.access.admits(&client) {
+            Some(Refusal::Denied)
+        } else if self.source_is_full(&client) {
+            Some(Refusal::TooManyFromSource)
+        } else if self.retiring.is_some() {
+            Some(Refusal::Ending)
+        } else if ignored && !self.serves_ignored() {
+            Some(Refusal::IgnoredAsleep)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            cx.out.push(Output::Refuse(conn, refusal.clone()));
+            return cx.report(Report::Refused(client, refusal));
+        }
+        self.clients.insert(conn, client);
+        if let Some(ip) = client.ip() {
+            *self.per_source.entry(ip).or_default() += 1;
+        }
+        self.held.insert(
+            conn,
+            Held {
+                client,
+                local,
+                ignored,
+                spoke: false,
+                deadline: cx.now.plus(policy.timeouts.wake),
+                not_before: None,
+                attempt: None,
+                present: true,
+            },
+        );
+    }
+
+    pub(super) fn source_is_full(&self, client: &ClientAddr) -> bool {
+        match (self.definition.policy.limits.per_source, client.ip()) {
+            (Some(max), Some(ip)) => self.per_source.get(&ip).is_some_and(|count| *count >= max),
+            _ => false,
+        }
+    }
+
+    /// Whether there is a known destination to relay a monitor to.
+    pub(super) fn serves_ignored(&self) -> bool {
+        self.current.state() == State::Awake && !self.current.destinations.is_empty()
+    }
+
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        let Some(ip) = self.clients.remove(&conn).and_then(|client| client.ip()) else {
+            return;
+        };
+        if let Some(count) = self.per_source.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_source.remove(&ip);
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal, cx: &mut Cx<'_>) {
+        let Some(client) = self.clients.get(&conn).copied() else {
+            return;
+        };
+        cx.out.push(Output::Refuse(conn, refusal.clone()));
+        cx.report(Report::Refused(client, refusal));
+        self.drop_held(conn);
+        self.forget(conn);
+    }
+
+    /// The client is no more; its own START, if one runs, is still waited for.
+    pub(super) fn drop_held(&mut self, conn: ConnId) {
+        if let Some(held) = self.held.get_mut(conn) {
+            held.present = false;
+            held.not_before = None;
+            if held.attempt.is_none() {
+                self.held.remove(conn);
+            }
+        }
+    }
+
+    pub(super) fn gone(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
+        if self.held.get_mut(conn).is_some_and(|held| held.present) {
+            if let Some(client) = self.clients.get(&conn) {
+                cx.report(Report::ClientLeft(*client));
+            }
+            self.drop_held(conn);
+            self.forget(conn);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What is written down for the next daemon, and when.
+
+use super::{PERSIST_DELAY, Service};
+use crate::model::Timestamp;
+use crate::service::generation::Cx;
+use crate::service::lifecycle::State;
+use crate::service::port::Output;
+use crate::service::record::Record;
+
+impl Service {
+    pub(super) fn record(&self) -> Option<Record> {
+        let uptime = self.current.uptime?;
+        Some(Record {
+            service: self.definition.name.clone(),
+            since: uptime.since,
+            last_use: uptime.last_use,
+            in_use: self.current.in_use() || self.in_use_by_held(),
+            destinations: self.current.destinations.clone(),
+        })
+    }
+
+    /// When a use that has ended is to be written down.
+    pub(super) fn persist_due(&self) -> Option<Timestamp> {
+        let record = self.record()?;
+        let written = self.persisted.as_ref()?;
+        let stale = !record.in_use && (written.in_use || written.last_use != record.last_use);
+        stale.then(|| record.last_use + PERSIST_DELAY)
+    }
+
+    pub(super) fn persist(&mut self, cx: &mut Cx<'_>) {
+        let record = self.record();
+        if !self.worth_writing(record.as_ref(), cx.now) {
+            return;
+        }
+        cx.out.push(Output::Persist(record.clone().map(Box::new)));
+        self.persisted = record;
+    }
+
+    pub(super) fn worth_writing(&self, record: Option<&Record>, now: Timestamp) -> bool {
+        let (Some(record), Some(written)) = (record, &self.persisted) else {
+            return record.is_some() != self.persisted.is_some();
+        };
+        let elsewhere =
+            record.since != written.since || record.destinations != written.destinations;
+        if elsewhere || (record.in_use && !written.in_use) {
+            return true;
+        }
+        // The last one there will be is written at once.
+        let last = self.retiring.is_some_and(|r| r.keep) && self.current.state() == State::Gone;
+        !record.in_use
+            && (written.in_use || record.last_use != written.last_use)
+            && (last || now >= record.last_use + PERSIST_DELAY)
+    }
+}

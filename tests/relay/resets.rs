@@ -1,0 +1,255 @@
+//! RST: passed on as RST, after every byte that came before it.
+
+use std::{
+    io::{ErrorKind, Write},
+    time::Duration,
+};
+
+use sleepingd::{
+    model::{End, Side},
+    relay::Limits,
+};
+
+use crate::rig::{Kind, Peer, Running, Setup, Watch, assert_same, noise, pair, tunings};
+
+const LIMITS: Limits = Limits {
+    client_timeout: None,
+    half_close: Some(Duration::from_secs(10)),
+};
+
+/// The peer that will reset, the one that will see it, and who is to be named.
+fn sides(running: Running, by: Side) -> (Peer, Peer, Watch) {
+    let (client, backend, relay) = running.split();
+    match by {
+        Side::Backend => (backend, client, relay),
+        _ => (client, backend, relay),
+    }
+}
+
+#[test]
+fn the_other_side_gets_exactly_the_bytes_before_a_reset_and_then_a_reset() {
+    for tuning in tunings() {
+        for by in [Side::Client, Side::Backend] {
+            for len in [0, 1, 60_000, 3 << 20] {
+                let setup = Setup {
+                    tuning,
+                    limits: LIMITS,
+                    ..Setup::default()
+                };
+                let (mut resetter, mut other, relay) = sides(setup.run(), by);
+                let sent = noise(len, 11);
+                std::thread::scope(|threads| {
+                    threads.spawn(|| {
+                        resetter.say(&sent);
+                        resetter.reset();
+                    });
+                    let (got, error) = other.hear_until_failure();
+                    assert_same(&got, &sent);
+                    assert_eq!(error, ErrorKind::ConnectionReset);
+                });
+                let outcome = relay.outcome();
+                assert_eq!(
+                    (outcome.end, outcome.ended_by),
+                    (End::Reset, by),
+                    "{tuning:?} {len}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reset_behind_unread_bytes_takes_none_of_them_away() {
+    for tuning in tunings() {
+        let mut ready = Setup {
+            tuning,
+            limits: LIMITS,
+            ..Setup::default()
+        }
+        .ready();
+        let sent = noise(40_000, 12);
+        ready.client.say(&sent);
+        let client = std::mem::replace(&mut ready.client, pair(Kind::Tcp).0);
+        // All of it is in the relay's socket, and so is the RST, before the relay begins.
+        client.reset();
+        let (_, mut backend, relay) = ready.run().split();
+        let (got, error) = backend.hear_until_failure();
+        assert_same(&got, &sent);
+        assert_eq!(error, ErrorKind::ConnectionReset);
+        assert_eq!(relay.outcome().end, End::Reset);
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte_before_the_reset() {
+    // The bytes wait in a pipe or a buffer of ours, and in our socket's: closing that with RST
+    // would throw them away.
+    for tuning in tunings() {
+        for by in [Side::Client, Side::Backend] {
+            let setup = Setup {
+                client: Kind::Narrow,
+                backend: Kind::Narrow,
+                tuning,
+                limits: LIMITS,
+            };
+            let (mut resetter, mut other, relay) = sides(setup.run(), by);
+            let sent = noise(6_000, 13);
+            resetter.say(&sent);
+            resetter.reset();
+            let mut got = other.hear(1);
+            let (rest, error) = other.hear_until_failure();
+            got.extend(rest);
+            assert_same(&got, &sent);
+            assert_eq!(error, ErrorKind::ConnectionReset);
+            assert_eq!(relay.outcome().ended_by, by);
+        }
+    }
+}
+
+#[test]
+fn a_reset_is_noticed_while_the_other_side_does_not_read_and_has_a_limit() {
+    for tuning in tunings() {
+        let limits = Limits {
+            client_timeout: None,
+            half_close: Some(Duration::from_millis(200)),
+        };
+        let setup = Setup {
+            client: Kind::Narrow,
+            backend: Kind::Narrow,
+            tuning,
+            limits,
+        };
+        let (mut client, mut backend, relay) = setup.run().split();
+        let sent = client.fill();
+        client.abort();
+        let outcome = relay.outcome();
+        assert_eq!(
+            (outcome.end, outcome.ended_by),
+            (End::Reset, Side::Client),
+            "{tuning:?}"
+        );
+        let (got, error) = backend.hear_until_failure();
+        assert_eq!(error, ErrorKind::ConnectionReset);
+        assert_same(&got, &sent[..got.len()]);
+    }
+}
+
+#[test]
+fn a_client_that_resets_while_it_is_sent_to_resets_the_backend() {
+    for tuning in tunings() {
+        let setup = Setup {
+            tuning,
+            limits: LIMITS,
+            ..Setup::default()
+        };
+        let (mut client, mut backend, relay) = setup.run().split();
+        let sender = std::thread::spawn(move || {
+            let bytes = noise(1 << 20, 14);
+            loop {
+                if let Err(error) = backend.write_all(&bytes) {
+                    return error.kind();
+                }
+            }
+        });
+        client.hear(3 << 20);
+        client.abort();
+        let error = sender.join().unwrap();
+        assert!(
+            matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+            "{error:?}"
+        );
+        let outcome = relay.outcome();
+        assert_eq!((outcome.end, outcome.ended_by), (End::Reset, Side::Client));
+        assert!(outcome.to_client >= 3 << 20);
+    }
+}
+
+#[test]
+fn a_request_sent_before_the_client_could_not_be_written_to_still_arrives() {
+    // The failure is found by a write to the client; what the client said must not go with it.
+    for tuning in tunings() {
+        let mut ready = Setup {
+            tuning,
+            limits: LIMITS,
+            ..Setup::default()
+        }
+        .ready();
+        ready.client.say(b"last words");
+        ready.backend.say(b"never to be read");
+        let client = std::mem::replace(&mut ready.client, pair(Kind::Tcp).0);
+        client.reset();
+        let (_, mut backend, relay) = ready.run().split();
+        let (got, error) = backend.hear_until_failure();
+        assert_eq!(got, b"last words");
+        assert_eq!(error, ErrorKind::ConnectionReset);
+        assert_eq!(relay.outcome().ended_by, Side::Client);
+    }
+}
+
+#[test]
+fn a_reset_after_fin_is_noticed_though_nobody_sends() {
+    for tuning in tunings() {
+        let setup = Setup {
+            tuning,
+            limits: LIMITS,
+            ..Setup::default()
+        };
+        let (mut client, mut backend, relay) = setup.run().split();
+        client.say(b"request");
+        client.end();
+        // FIN came first, so it is a clean end, and the request is complete.
+        assert_eq!(backend.hear_all(), b"request");
+        client.reset();
+        let outcome = relay.outcome();
+        assert_eq!((outcome.end, outcome.ended_by), (End::Reset, Side::Client));
+        // And then the backend's connection is dead too: there is nobody to answer to.
+        while backend.write_all(b"reply").is_ok() {}
+    }
+}
+
+#[test]
+fn a_unix_peer_that_leaves_bytes_unread_resets_the_other() {
+    for tuning in tunings() {
+        let setup = Setup {
+            backend: Kind::Unix,
+            tuning,
+            limits: LIMITS,
+            ..Setup::default()
+        };
+        let (mut client, mut backend, relay) = setup.run().split();
+        client.say(b"a");
+        backend.hear(1);
+        backend.say(b"partial");
+        client.say(&noise(100_000, 15));
+        // What is left unread makes the kernel turn the close into ECONNRESET.
+        backend.hear(10);
+        drop(backend);
+        let (got, error) = client.hear_until_failure();
+        assert_eq!(got, b"partial");
+        assert_eq!(error, ErrorKind::ConnectionReset);
+        assert_eq!(relay.outcome().ended_by, Side::Backend);
+    }
+}
+
+#[test]
+fn a_reply_that_ended_before_its_reset_is_complete() {
+    // FIN, then RST, both before we look: what finds out is our own FIN, which says only that
+    // the connection is dead. A reset would tell the client that the reply is cut off.
+    for tuning in tunings() {
+        let mut ready = Setup {
+            tuning,
+            limits: LIMITS,
+            ..Setup::default()
+        }
+        .ready();
+        ready.client.end();
+        ready.backend.say(b"reply");
+        ready.backend.end();
+        let backend = std::mem::replace(&mut ready.backend, pair(Kind::Tcp).0);
+        backend.reset();
+        let (mut client, _, relay) = ready.run().split();
+        assert_eq!(client.hear_all(), b"reply");
+        let outcome = relay.outcome();
+        assert_eq!((outcome.end, outcome.ended_by), (End::Reset, Side::Backend));
+    }
+}
