@@ -34,7 +34,7 @@ fn sigterm_lets_open_relays_finish_then_runs_stop_and_leaves_nothing_behind() {
     // STOP only for what is awake.
     stage.called("stop").does("pkill -KILL -fx 'sleep 1000'");
     assert_eq!(daemon.ends(), Some(0));
-    running.is_gone();
+    running.ends();
     stage.nothing_called();
     assert_eq!(stage.processes(), []);
     assert!(!stage.path("run/control.sock").exists());
@@ -88,7 +88,7 @@ fn a_wake_that_does_not_end_is_given_up_at_drain_timeout() {
     let start = stage.called("start");
     assert_eq!(daemon.stop(), Some(0));
     is_reset(client);
-    start.is_killed();
+    start.dies();
     assert_eq!(stage.processes(), []);
 }
 

@@ -27,7 +27,7 @@ fn a_held_client_is_reset_when_wake_timeout_runs_out() {
     assert!(took >= Duration::from_millis(700), "{took:?}");
     assert!(took < Duration::from_millis(2000), "{took:?}");
     // START is not left running, and the wake is over with it.
-    start.is_killed();
+    start.dies();
     daemon.says("cannot be woken: it took longer than WAKE_TIMEOUT; START_CMD had not ended");
     assert_eq!(daemon.state("web"), "asleep");
 

@@ -306,6 +306,6 @@ fn a_server_that_serves_one_connection_and_ends_gives_it_to_the_client() {
             "/usr/bin/python3 -Sc '{once}' {pair} & echo {pair}"
         ));
         assert_eq!(rest(&mut client), "once");
-        server.is_gone();
+        server.ends();
     }
 }
