@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    os::unix::net::UnixStream,
     thread,
     time::{Duration, Instant},
 };
@@ -238,6 +239,22 @@ fn a_backend_that_ended_with_the_daemon_is_woken_again() {
     drop(server);
     stage.called("stop").succeeds();
     assert_eq!(daemon.ends(), Some(0));
+}
+
+#[test]
+fn a_unix_socket_of_a_killed_daemon_is_taken_over() {
+    let stage = Stage::new();
+    let (front, back) = (stage.path("front.sock"), stage.address());
+    let _server = Server::greeting(back, "page");
+    let mut daemon = stage.daemon(&format!("[web]\nPORT={}\nTARGET={back}\n", front.display()));
+    daemon.signal(Signal::SIGKILL);
+    daemon.ends();
+    assert!(front.exists());
+    let _daemon = stage.daemon_again();
+    let mut page = String::new();
+    let mut client = UnixStream::connect(&front).unwrap();
+    client.read_to_string(&mut page).unwrap();
+    assert_eq!(page, "page");
 }
 
 #[test]

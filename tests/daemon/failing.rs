@@ -1,7 +1,12 @@
 //! What goes wrong in a file or in a command: what is said of it, and that the next good client is
 //! served.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, time::Instant};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use crate::harness::{Server, Stage, connect, fetch, is_reset, is_turned_away, rest, until};
 
@@ -97,7 +102,10 @@ fn fails_and_recovers(section: &str, orders: Option<&str>, said: &str) {
     let daemon = stage.daemon(&bad);
     let client = connect(front);
     let _left = orders.map(|orders| stage.called("start").does(orders));
+    let failed = Instant::now();
     is_reset(client);
+    let took = failed.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
     let line = daemon.says("web: cannot be woken: ");
     assert!(line.contains(said), "{line}");
     assert!(

@@ -223,9 +223,15 @@ fn a_list_of_ipv4_addresses_holds_for_a_dual_stack_listener_too() {
     let port = wildcard_port();
     let back = stage.address();
     let _server = Server::greeting(back, "page");
-    let _daemon = stage.daemon(&format!(
-        "[web]\nPORT={port}\nTARGET={back}\nDENY=127.0.0.2 ::1\n"
+    let (monitored, asleep) = (wildcard_port(), stage.address());
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={port}\nTARGET={back}\nDENY=127.0.0.2 ::1\n\
+         [asleep]\nPORT={monitored}\nTARGET={asleep}\nSTART_CMD={}\nIGNORE=127.0.0.2\n",
+        stage.cue("")
     ));
+    is_turned_away_from([127, 0, 0, 2], (Ipv4Addr::LOCALHOST, monitored).into());
+    daemon.says("asleep: 127.0.0.2:");
+    stage.nothing_called();
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     is_turned_away_from([127, 0, 0, 2], v4);
     is_turned_away((Ipv6Addr::LOCALHOST, port).into());

@@ -157,6 +157,32 @@ fn idle_cmd_vetoes_sleep_until_it_agrees() {
 }
 
 #[test]
+fn reloads_do_not_put_idle_cmd_off() {
+    let web = awake("IDLE_TIME=1h\nIDLE_CMD=CUE\nIDLE_CHECK_INTERVAL=1s");
+    let Awake {
+        stage,
+        daemon,
+        client,
+        server,
+        configuration,
+        ..
+    } = web;
+    drop((client, server));
+    let begun = Instant::now();
+    for turn in 1..4 {
+        pass(300);
+        stage.configure(&format!("{configuration}MAX_WAITING={turn}\n"));
+        daemon.reload();
+    }
+    stage.called("idle").succeeds();
+    assert!(
+        begun.elapsed() < Duration::from_millis(1700),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
 fn min_uptime_puts_sleep_off() {
     let woken = Instant::now();
     let web = awake("IDLE_TIME=10ms\nMIN_UPTIME=1s");
