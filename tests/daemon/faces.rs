@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use sleepingd::config::keys;
 
-use crate::harness::{Server, Stage, fetch};
+use crate::harness::{Server, Stage, fetch, skipped};
 
 #[test]
 fn a_wrong_command_line_is_64_and_help_is_0() {
@@ -166,7 +166,7 @@ fn the_quickstart_does_what_it_says() {
 fn the_table_of_keys_in_the_readme_is_that_of_the_parser() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let Ok(text) = fs::read_to_string(&readme) else {
-        eprintln!("SKIPPED: there is no README.md");
+        skipped("there is no README.md");
         return;
     };
     let again = "run: UPDATE_README=1 cargo test --test daemon the_table_of_keys";

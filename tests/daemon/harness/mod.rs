@@ -325,7 +325,14 @@ pub fn has(program: &str) -> bool {
         .split(':')
         .any(|directory| Path::new(directory).join(program).exists());
     if !found {
-        eprintln!("SKIPPED: there is no {program}");
+        skipped(&format!("there is no {program}"));
     }
     found
+}
+
+/// Says so even where the output of tests that pass is kept back.
+pub fn skipped(why: &str) {
+    let test = thread::current();
+    let name = test.name().unwrap_or("a test");
+    let _ = writeln!(io::stderr(), "SKIPPED {name}: {why}");
 }
