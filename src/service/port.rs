@@ -44,6 +44,8 @@ pub enum Input {
     Configured(Arc<Definition>),
     /// End.
     Retire(Retirement),
+    /// End at once: relays are cut, commands killed.
+    Hurry,
 }
 
 /// Something is to be done.

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     generation::Cx,
-    port::{ProbeKind, ProbeVerdict},
+    port::{Output, ProbeKind, ProbeVerdict},
     wake::describe,
 };
 use crate::model::{
@@ -51,6 +51,8 @@ enum Step {
     Look(ProbeId),
     /// Not gone; looked at again then.
     Again(Timestamp),
+    /// Out of time: CHECK is being killed, and its end waited for.
+    Cancelling(CommandId),
     /// It has said how it ended.
     Over,
 }
@@ -97,7 +99,7 @@ impl Stop {
     }
 
     pub(super) fn owns_command(&self, id: CommandId) -> bool {
-        matches!(self.step, Step::Command(own) | Step::Check(own) if own == id)
+        matches!(self.step, Step::Command(own) | Step::Check(own) | Step::Cancelling(own) if own == id)
     }
 
     pub(super) fn owns_probe(&self, id: ProbeId) -> bool {
@@ -113,14 +115,38 @@ impl Stop {
     pub(super) fn due(&self) -> Option<Timestamp> {
         match self.step {
             Step::Again(at) => Some(at),
-            _ => None,
+            // CHECK may hang, and has no limit of its own unless it was given one.
+            Step::Check(_) | Step::Look(_) => self.deadline,
+            Step::Command(_) | Step::Cancelling(_) | Step::Over => None,
         }
     }
 
     pub(super) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Progress {
+        let out_of_time = self.deadline.is_some_and(|deadline| deadline <= cx.now);
         match self.step {
             Step::Again(at) if at <= cx.now => self.look(cx),
+            Step::Check(id) if out_of_time => {
+                cx.out.push(Output::CancelCommand(id));
+                self.step = Step::Cancelling(id);
+                Progress::Going
+            }
+            Step::Look(id) if out_of_time => {
+                cx.out.push(Output::CancelProbe(id));
+                self.still_there("it cannot be seen whether it is gone", cx)
+            }
             _ => Progress::Going,
+        }
+    }
+
+    /// Somebody is in a hurry: a STOP that runs is killed, and no going is waited for.
+    pub(super) fn give_up(&mut self, cx: &mut Cx<'_>) -> Progress {
+        self.thorough = false;
+        match self.step {
+            Step::Command(id) | Step::Check(id) => {
+                cx.out.push(Output::CancelCommand(id));
+                Progress::Going
+            }
+            _ => self.hurry(),
         }
     }
 
@@ -142,6 +168,7 @@ impl Stop {
                 // No answer is not a no.
                 _ => self.still_there("CHECK_CMD does not answer", cx),
             },
+            Step::Cancelling(_) => self.still_there("CHECK_CMD does not answer", cx),
             _ => Progress::Going,
         }
     }

@@ -60,6 +60,45 @@ fn what_is_open_at_the_end_of_drain_timeout_is_cut_and_counted() {
 }
 
 #[test]
+fn a_stop_that_hangs_is_killed_at_the_second_signal() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let mut daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTOP_CMD={}\n",
+        stage.cue("")
+    ));
+    let backend = Backend::at(back);
+    let (client, server) = (connect(front), backend.accept());
+    drop((client, server));
+    daemon.signal(Signal::SIGTERM);
+    let stop = stage.called("stop");
+    daemon.signal(Signal::SIGINT);
+    daemon.says("told again to end: connections are cut, commands killed");
+    daemon.says("STOP_CMD was cancelled");
+    assert_eq!(daemon.ends(), Some(0));
+    stop.dies();
+    assert_eq!(stage.processes(), []);
+}
+
+#[test]
+fn a_stop_that_hangs_ends_with_the_limits_of_the_configuration() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let mut daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTOP_CMD={}\nDRAIN_TIMEOUT=0\nSTOP_TIMEOUT=100ms\n",
+        stage.cue("")
+    ));
+    let backend = Backend::at(back);
+    let (client, server) = (connect(front), backend.accept());
+    drop((client, server));
+    daemon.signal(Signal::SIGTERM);
+    let stop = stage.called("stop");
+    daemon.says("ending takes too long; waiting no more for web");
+    assert_eq!(daemon.ends(), Some(0));
+    stop.dies();
+}
+
+#[test]
 fn held_clients_are_served_within_drain_timeout() {
     let stage = Stage::new();
     let (front, back) = (stage.address(), stage.address());

@@ -53,6 +53,10 @@ pub struct Account {
     pub retiring: Option<Retiring>,
     /// A stop of the current generation goes on: STOP was begun, and no end of it was said.
     pub stopping: bool,
+    /// When the last STOP ended.
+    pub stop_ended: Option<Timestamp>,
+    /// It was told to end at once.
+    pub hurried: bool,
     /// Until when the relays of a replaced generation may take.
     pub replaced_until: Vec<Timestamp>,
     pub cancelled_probes: BTreeSet<ProbeId>,
@@ -69,6 +73,7 @@ pub struct Retiring {
 pub struct Terms {
     pub shared: bool,
     pub wake_timeout: Option<Duration>,
+    pub stop_timeout: Option<Duration>,
     pub idle: Option<Duration>,
     pub idle_on: IdleOn,
     pub min_uptime: Duration,
@@ -176,7 +181,13 @@ impl Account {
         let drain_over = self
             .retiring
             .is_some_and(|r| r.deadline.is_some_and(|deadline| now >= deadline));
-        let replaced_over = self.replaced_until.contains(&now);
+        // STOP_TIMEOUT ends a CHECK that would hold up a stop; a second signal ends anything.
+        let stopped = self.stop_ended.zip(terms.stop_timeout);
+        let gone_over = stopped.is_some_and(|(ended, limit)| now >= ended + limit);
+        if (running.action == Action::Check && self.stopping && gone_over) || self.hurried {
+            return Ok(());
+        }
+        let replaced_over = self.replaced_until.iter().any(|until| now >= *until);
         promise!(
             wake_over || drain_over || replaced_over,
             "1: a wake was cancelled before its time"
@@ -259,9 +270,9 @@ impl Account {
         let drain_over = self
             .retiring
             .is_some_and(|r| r.deadline.is_some_and(|deadline| now >= deadline));
-        let replaced_over = self.replaced_until.contains(&now);
+        let replaced_over = self.replaced_until.iter().any(|until| now >= *until);
         promise!(
-            slept_now || drain_over || replaced_over,
+            slept_now || drain_over || replaced_over || self.hurried,
             "a busy relay is cut: {conn}"
         );
         Ok(())

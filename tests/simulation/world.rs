@@ -193,6 +193,7 @@ fn terms(definition: &Definition) -> Terms {
     Terms {
         shared: definition.mode() != Mode::PerConnection,
         wake_timeout: policy.timeouts.wake,
+        stop_timeout: policy.timeouts.stop,
         idle: policy.idle.after,
         idle_on: policy.idle.on,
         min_uptime: policy.idle.min_uptime,
@@ -516,7 +517,7 @@ impl World {
             "STOP did not run at the end, for a service that was awake"
         );
         promise!(
-            self.stubborn || self.record.is_none(),
+            self.stubborn || self.account.hurried || self.record.is_none(),
             "what was stopped is still written down as awake"
         );
         Ok(())
@@ -529,6 +530,14 @@ impl World {
             deadline: self.now.plus(self.definition.policy.timeouts.drain),
         });
         self.tell_service(Input::Retire(how))?;
+        if self.chance(20) {
+            let pause = ms(self.rng.u64(0..2_000));
+            self.run_for(pause, |world| world.finished)?;
+            self.account.hurried = true;
+            self.tell_service(Input::Hurry)?;
+            self.run_for(ms(30_000), |world| world.finished)?;
+            promise!(self.finished, "it was told to end at once, and does not");
+        }
         self.run_for(ms(400_000), |world| world.finished)?;
         promise!(self.finished, "the service never ends");
         promise!(
@@ -724,6 +733,9 @@ impl World {
             return Ok(());
         }
         self.account.running.remove(&id);
+        if request.action == Action::Stop {
+            self.account.stop_ended = Some(self.now);
+        }
         self.tell_service(Input::CommandDone(id, outcome))
     }
 

@@ -2,20 +2,29 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{EXTEND_BY, EXTEND_EVERY, Supervisor};
+use super::{EXTEND_BY, EXTEND_EVERY, EndSignals, Supervisor};
 use crate::{
     daemon::actor::Message,
     service::{Input, Retirement},
-    sys::clock,
     systemd::{Job, Notifier, job::JobError, stop_sockets, unit_job},
 };
 
+/// What has no limit in the configuration has this one at the end.
+const UNLIMITED: Duration = Duration::from_secs(90);
+
+/// Beyond the limits of the configuration, for all that lies between them.
+const SLACK: Duration = Duration::from_secs(5);
+
 impl Supervisor {
     /// Stops accepting, drains, and puts to sleep what is awake; not at a restart.
-    pub(super) async fn end(mut self) {
+    /// A signal more hurries it: relays are cut, commands killed.
+    pub(super) async fn end(mut self, signals: &mut EndSignals) {
         self.tell(Notifier::stopping);
+        // Before systemd is asked anything: who comes from now on waits for the next daemon.
+        self.tell_all(|| Message::Listen(Vec::new()));
         let how = self.retirement().await;
         match how {
             Retirement::Stop => info!("stopping: {}", self.words()),
@@ -25,24 +34,27 @@ impl Supervisor {
         }
         // What was to come back after its old self does not.
         self.leaving.values_mut().for_each(|next| *next = None);
-        for running in self.services.values() {
-            running.tell(Message::Input(Input::Retire(how)));
-        }
+        self.tell_all(|| Message::Input(Input::Retire(how)));
         let mut extend = tokio::time::interval(EXTEND_EVERY);
-        let patience = clock::now() + self.patience();
+        let mut patience = Instant::now() + self.patience();
         loop {
             tokio::select! {
                 ended = self.actors.join_next() => match ended {
                     Some(ended) => self.ended(ended),
                     None => break,
                 },
+                () = signals.next() => {
+                    warn!("told again to end: connections are cut, commands killed");
+                    self.tell_all(|| Message::Input(Input::Hurry));
+                }
+                () = tokio::time::sleep_until(patience) => {
+                    warn!("ending takes too long; waiting no more for {}", self.not_ended());
+                    self.tell_all(|| Message::Input(Input::Hurry));
+                    patience += EXTEND_BY;
+                }
                 _ = extend.tick() => {
-                    // A STOP that hangs must not hold up a shutdown for ever: from then on
-                    // TimeoutStopSec= counts.
-                    if clock::now() < patience {
-                        self.tell(|notifier| notifier.extend_timeout(EXTEND_BY));
-                    }
-                    let status = format!("ending: {}", self.words());
+                    self.tell(|notifier| notifier.extend_timeout(EXTEND_BY));
+                    let status = format!("ending: waiting for {}", self.not_ended());
                     self.tell(|notifier| notifier.status(&status));
                     self.tell(Notifier::watchdog);
                 }
@@ -54,7 +66,23 @@ impl Supervisor {
         info!("ended");
     }
 
-    /// How long the end may take by the configuration: the longest drain, and the longest STOP.
+    fn tell_all(&self, message: impl Fn() -> Message) {
+        for running in self.services.values() {
+            running.tell(message());
+        }
+    }
+
+    fn not_ended(&self) -> String {
+        let names: Vec<String> = self
+            .services
+            .values()
+            .map(|r| r.definition.name.to_string())
+            .collect();
+        format!("{} ({})", names.join(", "), self.words())
+    }
+
+    /// How long the end may take by the configuration: the longest drain, and the longest STOP. A
+    /// STOP without a limit has one now: it must not hold up a shutdown for ever.
     fn patience(&self) -> Duration {
         let policies = || {
             self.services
@@ -65,7 +93,7 @@ impl Supervisor {
         let stop = policies()
             .filter_map(|policy| policy.command_timeouts.stop.or(policy.timeouts.stop))
             .max();
-        drain.unwrap_or_default() + stop.unwrap_or_default()
+        drain.unwrap_or(UNLIMITED) + stop.unwrap_or(UNLIMITED) + SLACK
     }
 
     async fn retirement(&self) -> Retirement {

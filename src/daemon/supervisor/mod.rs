@@ -71,9 +71,14 @@ struct Running {
 
 /// The signals that the daemon knows.
 struct Signals {
+    end: EndSignals,
+    hang_up: Signal,
+}
+
+/// Those that tell it to end.
+struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
 }
 
 /// A request over the control socket, and where its answer goes.
@@ -93,7 +98,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     supervisor.tell_status();
     info!("ready: {} service(s)", supervisor.services.len());
     supervisor.serve(&mut signals, requests).await;
-    supervisor.end().await;
+    supervisor.end(&mut signals.end).await;
     control.abort();
     if let Some(runtime) = &runtime {
         // The next daemon replaces it anyway.
@@ -116,8 +121,7 @@ impl Supervisor {
         let mut tell_at: Option<Instant> = None;
         loop {
             tokio::select! {
-                _ = signals.terminate.recv() => return,
-                _ = signals.interrupt.recv() => return,
+                () = signals.end.next() => return,
                 _ = signals.hang_up.recv() => {
                     // Whoever sent a signal looks into the log for what came of it; it is there.
                     let _ = self.reload();
@@ -261,10 +265,21 @@ impl Running {
 impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            end: EndSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+}
+
+impl EndSignals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -65,6 +65,17 @@ impl Generation {
         }
     }
 
+    /// Its drain is over, and a stop that goes on is given up.
+    pub(in crate::service) fn hurry(&mut self, cx: &mut Cx<'_>) {
+        if let Some(retire) = &mut self.retire {
+            retire.deadline = Some(cx.now);
+        }
+        if let Phase::Stopping(stop) | Phase::Ending(stop) = &mut self.phase {
+            let progress = stop.give_up(cx);
+            self.stop_progress(progress, cx);
+        }
+    }
+
     /// Follows the arrow that [`Self::retire`] has put off, if it is time. Held clients have been
     /// released by then.
     pub(in crate::service) fn retire_if_due(&mut self, cx: &mut Cx<'_>) {
@@ -81,6 +92,15 @@ impl Generation {
             let keep = self.retire.is_some_and(|retire| retire.keep);
             self.fire(if keep { Event::Kept } else { Event::Drained }, cx);
         }
+    }
+
+    /// DRAIN_TIMEOUT is over.
+    pub(super) fn cut_drained(&mut self, cx: &mut Cx<'_>) {
+        let cut = self.cut_relays(cx);
+        if cut > 0 {
+            cx.report(Report::DrainTimedOut(cut));
+        }
+        self.check_drained(cx);
     }
 
     /// Says how many there were; their ends are reported later.

@@ -93,6 +93,8 @@ pub(super) struct Retire {
     pub(super) deadline: Option<Timestamp>,
     /// Whether another generation waits for this one's backend to be gone.
     pub(super) replaced: bool,
+    /// The deadline has passed: what it finds open when it comes to drain is cut at once.
+    pub(super) expired: bool,
 }
 
 /// Why a wake failed.
@@ -265,6 +267,9 @@ impl Generation {
             }
             State::Draining => {
                 self.phase = Phase::Draining;
+                if self.retire.is_some_and(|retire| retire.expired) {
+                    self.cut_drained(cx);
+                }
                 self.check_drained(cx);
             }
             State::Ending => {
@@ -358,8 +363,9 @@ impl Generation {
             .and_then(|retire| retire.deadline)
             .is_some_and(|deadline| deadline <= cx.now);
         if let Some(retire) = self.retire.as_mut().filter(|_| out_of_time) {
-            // What follows from it happens once, now.
+            // What follows from it happens once: now, or when it comes to drain.
             retire.deadline = None;
+            retire.expired = true;
         }
         match &mut self.phase {
             Phase::Waking(Some(wake)) => {
@@ -374,13 +380,7 @@ impl Generation {
                 let progress = stop.on_tick(cx);
                 self.stop_progress(progress, cx);
             }
-            Phase::Draining if out_of_time => {
-                let cut = self.cut_relays(cx);
-                if cut > 0 {
-                    cx.report(Report::DrainTimedOut(cut));
-                }
-                self.check_drained(cx);
-            }
+            Phase::Draining if out_of_time => self.cut_drained(cx),
             Phase::Awake(_) | Phase::Asleep => self.judge_idle(held, false, cx),
             _ => {}
         }

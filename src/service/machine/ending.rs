@@ -75,6 +75,7 @@ impl Service {
                 keep: false,
                 deadline,
                 replaced: true,
+                expired: false,
             },
             cx,
         );
@@ -91,6 +92,7 @@ impl Service {
             keep: false,
             deadline,
             replaced: false,
+            expired: false,
         };
         for old in &mut self.old {
             old.retire(replaced, cx);
@@ -100,9 +102,22 @@ impl Service {
                 keep,
                 deadline,
                 replaced: false,
+                expired: false,
             },
             cx,
         );
+    }
+
+    /// There is no more time: what drains is cut, and what runs is killed.
+    pub(super) fn hurry(&mut self, cx: &mut Cx<'_>) {
+        let Some(retiring) = &mut self.retiring else {
+            return;
+        };
+        retiring.deadline = Some(cx.now);
+        for generation in self.generations() {
+            generation.hurry(cx);
+        }
+        self.tick(cx);
     }
 
     /// Lets go of the generations that are gone.

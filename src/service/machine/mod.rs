@@ -305,6 +305,7 @@ impl Service {
             Input::Tick => self.tick(cx),
             Input::WakeWanted(cause) => self.wanted = Some(cause),
             Input::Retire(how) => self.retire(how, cx),
+            Input::Hurry => self.hurry(cx),
             // Taken apart in `handle`, for the old definition is needed beside the new.
             Input::Configured(_) => {}
         }
