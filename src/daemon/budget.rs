@@ -10,9 +10,13 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// Held back: for the daemon itself, the commands that run, and the pipes of bulk relays (which
-/// are copied where there is none).
-const RESERVE: usize = 64;
+/// Held back beyond what is open already: for files, the log, the control socket, and the pipes of
+/// bulk relays (which are copied where there is none).
+const RESERVE: usize = 32;
+
+/// Held back for each service: the pipes of a backend that runs, and those of a command that is
+/// started to look after it.
+const PER_SERVICE: usize = 8;
 
 /// How many clients the whole daemon has room for. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -23,7 +27,8 @@ struct Inner {
     clients: AtomicUsize,
     /// Clients that have ended, ever.
     ended: AtomicUsize,
-    most: usize,
+    limit: usize,
+    most: AtomicUsize,
     room: Notify,
 }
 
@@ -32,27 +37,45 @@ struct Inner {
 pub(super) struct Place(Budget);
 
 impl Budget {
-    /// `limit` is RLIMIT_NOFILE.
+    /// `limit` is RLIMIT_NOFILE. Without services everything but the reserve is for clients.
     pub(super) fn new(limit: u64) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        // Of a very low limit at least something is left for clients.
-        let share = limit.saturating_sub(RESERVE.min(limit / 2));
-        Self(Arc::new(Inner {
+        let budget = Self(Arc::new(Inner {
             clients: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
-            most: (share / 2).max(1),
+            limit,
+            most: AtomicUsize::new(1),
             room: Notify::new(),
-        }))
+        }));
+        budget.share(0, 0);
+        budget
+    }
+
+    /// Takes anew what is left for clients. `open`: descriptors that are open now, those of clients
+    /// aside.
+    pub(super) fn share(&self, open: usize, services: usize) {
+        let reserve = open + RESERVE + services * PER_SERVICE;
+        // Of a very low limit at least something is left for clients.
+        let share = self
+            .0
+            .limit
+            .saturating_sub(reserve.min(self.0.limit * 3 / 4));
+        self.0.most.store((share / 2).max(1), Ordering::Relaxed);
+    }
+
+    /// Clients that are there now.
+    pub(super) fn clients(&self) -> usize {
+        self.0.clients.load(Ordering::Relaxed)
     }
 
     /// Whether another client may be accepted.
     pub(super) fn has_room(&self) -> bool {
-        self.0.clients.load(Ordering::Relaxed) < self.0.most
+        self.clients() < self.most()
     }
 
     /// How many clients there is room for.
     pub(super) fn most(&self) -> usize {
-        self.0.most
+        self.0.most.load(Ordering::Relaxed)
     }
 
     /// Clients that have ended until now; for [`Self::freed_since`].
@@ -94,9 +117,10 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_held_back_and_room_comes_back() {
-        // 132 less the 64 that are held back is room for 34 relays.
         let budget = Budget::new(132);
-        let mut places: Vec<Place> = (0..34).map(|_| budget.take()).collect();
+        // Twenty are open, and two services are looked after: 132 - 20 - 32 - 2 * 8.
+        budget.share(20, 2);
+        let mut places: Vec<Place> = (0..32).map(|_| budget.take()).collect();
         assert!(!budget.has_room());
         places.pop();
         assert!(budget.has_room());

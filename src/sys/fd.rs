@@ -203,6 +203,17 @@ pub fn raise_nofile_limit() -> io::Result<NofileLimit> {
     Ok(NofileLimit { soft: hard, hard })
 }
 
+/// How many descriptors this process has open.
+///
+/// # Errors
+/// Where /proc is not mounted.
+pub fn open_descriptors() -> io::Result<usize> {
+    // One is that of the directory itself.
+    Ok(std::fs::read_dir("/proc/self/fd")?
+        .count()
+        .saturating_sub(1))
+}
+
 /// The limit before [`raise_nofile_limit`]; `None` where it was never raised.
 #[must_use]
 pub fn nofile_limit_at_start() -> Option<NofileLimit> {

@@ -245,6 +245,33 @@ fn a_section_that_comes_back_waits_until_its_old_self_has_ended() {
 }
 
 #[test]
+fn a_section_that_is_renamed_does_not_take_the_dying_backend_for_its_own() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let cue = stage.cue("");
+    let keys = format!("PORT={front}\nTARGET={back}\nSTART_CMD={cue}\nSTOP_CMD={cue}\n");
+    let daemon = stage.daemon(&format!("[old]\n{keys}"));
+    let open = connect(front);
+    let start = stage.called("start");
+    let backend = Backend::at(back);
+    start.succeeds();
+    drop((open, backend.accept()));
+
+    stage.configure(&format!("[new]\n{keys}"));
+    daemon.reload();
+    let stop = stage.called("stop");
+    // The old backend still listens.
+    let mut waiting = connect(front);
+    stage.nothing_called();
+    drop(backend);
+    stop.succeeds();
+    let start = stage.called("start");
+    let _server = Server::greeting(back, "the new one");
+    start.succeeds();
+    assert_eq!(rest(&mut waiting), "the new one");
+}
+
+#[test]
 fn a_section_that_comes_back_and_goes_again_is_gone() {
     let stage = Stage::new();
     let (front, back) = (stage.address(), stage.address());

@@ -33,7 +33,7 @@ impl Supervisor {
             }
         }
         // What was to come back after its old self does not.
-        self.leaving.values_mut().for_each(|next| *next = None);
+        self.leaving.values_mut().for_each(|left| left.next.clear());
         self.tell_all(|| Message::Input(Input::Retire(how)));
         let mut extend = tokio::time::interval(EXTEND_EVERY);
         let mut patience = Instant::now() + self.patience();
@@ -45,11 +45,11 @@ impl Supervisor {
                 },
                 () = signals.next() => {
                     warn!("told again to end: connections are cut, commands killed");
-                    self.tell_all(|| Message::Input(Input::Hurry));
+                    self.hurry();
                 }
                 () = tokio::time::sleep_until(patience) => {
                     warn!("ending takes too long; waiting no more for {}", self.not_ended());
-                    self.tell_all(|| Message::Input(Input::Hurry));
+                    self.hurry();
                     patience += EXTEND_BY;
                 }
                 _ = extend.tick() => {
@@ -72,10 +72,19 @@ impl Supervisor {
         }
     }
 
+    fn hurry(&self) {
+        let leaving = self.leaving.values().map(|left| &left.running);
+        for running in self.services.values().chain(leaving) {
+            running.tell(Message::Input(Input::Hurry));
+        }
+    }
+
     fn not_ended(&self) -> String {
+        let leaving = self.leaving.values().map(|left| &left.running);
         let names: Vec<String> = self
             .services
             .values()
+            .chain(leaving)
             .map(|r| r.definition.name.to_string())
             .collect();
         format!("{} ({})", names.join(", "), self.words())

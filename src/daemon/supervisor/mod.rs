@@ -49,7 +49,7 @@ struct Supervisor {
     order: Vec<Slug>,
     /// Services that are on their way out, and what is to follow them: a section that comes back
     /// waits until the old one has ended.
-    leaving: BTreeMap<Slug, Option<Next>>,
+    leaving: BTreeMap<Slug, Leaving>,
     actors: JoinSet<Slug>,
     refusers: Vec<AbortHandle>,
     refusing: JoinSet<()>,
@@ -57,7 +57,14 @@ struct Supervisor {
     started: crate::model::Timestamp,
 }
 
-/// What a section that has come back is to be.
+/// A service on its way out, and those that wait until it has ended: its section brought back,
+/// or another that has its address or its backend now.
+struct Leaving {
+    running: Running,
+    next: Vec<Next>,
+}
+
+/// What a service is to be.
 type Next = (Arc<Definition>, Share);
 
 /// A service, and how to speak to it.
@@ -193,8 +200,9 @@ impl Supervisor {
         match ended {
             Ok(slug) => {
                 self.services.remove(&slug);
-                if let Some(Some((definition, share))) = self.leaving.remove(&slug) {
-                    self.spawn(definition, share);
+                let left = self.leaving.remove(&slug);
+                for (definition, share) in left.into_iter().flat_map(|left| left.next) {
+                    self.bring(definition, share);
                 }
                 self.totals.changed.notify_one();
             }
@@ -287,5 +295,22 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => pending().await,
+    }
+}
+
+impl Leaving {
+    /// Whether this service must not begin before it has ended: no client may reach a dying
+    /// backend, and nobody may take one for awake.
+    fn is_in_the_way_of(&self, definition: &Definition) -> bool {
+        let old = &self.running.definition;
+        old.slug == definition.slug
+            || old
+                .targets
+                .iter()
+                .any(|target| definition.targets.contains(target))
+            || old
+                .listen
+                .iter()
+                .any(|addr| definition.listen.contains(addr))
     }
 }

@@ -6,9 +6,9 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::{Asked, REQUESTS, Running, Supervisor, control_socket};
+use super::{Asked, Leaving, REQUESTS, Running, Supervisor, control_socket};
 use crate::{
     command::Runner,
     config::Loaded,
@@ -26,7 +26,7 @@ use crate::{
     },
     model::{Definition, ServiceName, Slug},
     service::{Input, Retirement},
-    sys::{cgroup::CgroupParent, clock, net::ListenSocket},
+    sys::{self, cgroup::CgroupParent, clock, net::ListenSocket},
 };
 
 impl Supervisor {
@@ -139,26 +139,37 @@ impl Supervisor {
         for slug in gone {
             self.remove(&slug);
         }
-        for (slug, next) in &mut self.leaving {
-            // It was to come back, and is gone again.
-            if !self.order.contains(slug) {
-                *next = None;
-            }
-        }
+        // Who was to come after one that leaves is brought again below, if it is still wanted.
+        self.leaving.values_mut().for_each(|left| left.next.clear());
         for (definition, share) in definitions.into_iter().zip(allotment.shares) {
             self.bring(definition, share);
         }
+        self.share_descriptors();
         allotment.errors
     }
 
-    fn bring(&mut self, definition: Arc<Definition>, share: Share) {
-        let slug = definition.slug.clone();
-        if let Some(next) = self.leaving.get_mut(&slug) {
-            *next = Some((definition, share));
-            return;
+    /// What is left for clients depends on how many services there are to look after.
+    fn share_descriptors(&self) {
+        match sys::fd::open_descriptors() {
+            Ok(open) => {
+                let budget = &self.common.budget;
+                // A held client has one, a relayed one two.
+                let others = open.saturating_sub(2 * budget.clients());
+                budget.share(others, self.services.len());
+            }
+            Err(e) => debug!("the open descriptors cannot be counted: {e}"),
         }
+    }
+
+    pub(super) fn bring(&mut self, definition: Arc<Definition>, share: Share) {
+        let slug = definition.slug.clone();
         let Some(running) = self.services.get_mut(&slug) else {
-            return self.spawn(definition, share);
+            let mut leaving = self.leaving.values_mut();
+            match leaving.find(|left| left.is_in_the_way_of(&definition)) {
+                Some(left) => left.next.push((definition, share)),
+                None => self.spawn(definition, share),
+            }
+            return;
         };
         let changed = *running.definition != *definition;
         // Not only when its own PORT has changed: a port that was in use may be had now, and
@@ -212,7 +223,8 @@ impl Supervisor {
             "its section is gone, it ends",
         );
         running.tell(Message::Input(Input::Retire(Retirement::Stop)));
-        self.leaving.insert(slug.clone(), None);
+        let next = Vec::new();
+        self.leaving.insert(slug.clone(), Leaving { running, next });
     }
 
     /// Resets whoever connects to a socket that nobody claims. The refusers of before, whose
