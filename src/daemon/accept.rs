@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::budget::Budget;
@@ -36,11 +37,17 @@ pub(super) struct Listeners {
     /// The one to be asked first, so that a busy one does not starve the others.
     next: usize,
     trouble: Option<Trouble>,
+    /// When it was last said that there is no room.
+    told_full: Option<Timestamp>,
 }
 
 /// Accepting has failed, and pauses.
 struct Trouble {
     pause: Duration,
+    /// The end of the pause: a moment, for whoever waits for it is dropped and comes again.
+    until: Instant,
+    /// Clients that had ended when it failed; the next that ends cuts the pause short.
+    ended: usize,
     told: Timestamp,
 }
 
@@ -58,6 +65,7 @@ impl Listeners {
             sockets,
             next: 0,
             trouble: None,
+            told_full: None,
         })
     }
 
@@ -67,6 +75,7 @@ impl Listeners {
             sockets: Vec::new(),
             next: 0,
             trouble: None,
+            told_full: None,
         }
     }
 
@@ -78,14 +87,14 @@ impl Listeners {
     ) -> (Socket, ClientAddr) {
         loop {
             if let Some(trouble) = &self.trouble {
-                let pause = trouble.pause;
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = budget.freed() => {}
+                    () = tokio::time::sleep_until(trouble.until) => {}
+                    () = budget.freed_since(trouble.ended) => {}
                 }
             }
             while !budget.has_room() {
-                budget.freed().await;
+                self.full(service, budget);
+                budget.freed_since(budget.ended()).await;
             }
             match poll_fn(|cx| self.poll(cx)).await {
                 Ok(accepted) => {
@@ -94,7 +103,7 @@ impl Listeners {
                     }
                     return accepted;
                 }
-                Err(error) => self.failed(service, &error),
+                Err(error) => self.failed(service, budget, &error),
             }
         }
     }
@@ -116,7 +125,20 @@ impl Listeners {
         Poll::Pending
     }
 
-    fn failed(&mut self, service: &ServiceName, error: &io::Error) {
+    fn full(&mut self, service: &ServiceName, budget: &Budget) {
+        let now = clock::now();
+        if self.told_full.is_none_or(|told| now.since(told) >= QUIET) {
+            self.told_full = Some(now);
+            warn!(
+                sleepingd_service = %service,
+                "there are as many clients as the limit of open files allows ({}); more wait in \
+                 the listen backlog; raise it (LimitNOFILE=, ulimit -n) to serve more at once",
+                budget.most(),
+            );
+        }
+    }
+
+    fn failed(&mut self, service: &ServiceName, budget: &Budget, error: &io::Error) {
         let now = clock::now();
         let (pause, told) = match &self.trouble {
             None => (FIRST_PAUSE, None),
@@ -131,6 +153,8 @@ impl Listeners {
         }
         self.trouble = Some(Trouble {
             pause,
+            until: Instant::now() + pause,
+            ended: budget.ended(),
             told: if tell { now } else { told.unwrap_or(now) },
         });
     }

@@ -21,6 +21,8 @@ pub(super) struct Budget(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clients: AtomicUsize,
+    /// Clients that have ended, ever.
+    ended: AtomicUsize,
     most: usize,
     room: Notify,
 }
@@ -37,6 +39,7 @@ impl Budget {
         let share = limit.saturating_sub(RESERVE.min(limit / 2));
         Self(Arc::new(Inner {
             clients: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
             most: (share / 2).max(1),
             room: Notify::new(),
         }))
@@ -47,9 +50,27 @@ impl Budget {
         self.0.clients.load(Ordering::Relaxed) < self.0.most
     }
 
-    /// Waits until a client has ended, whether or not there is room then.
-    pub(super) async fn freed(&self) {
-        self.0.room.notified().await;
+    /// How many clients there is room for.
+    pub(super) fn most(&self) -> usize {
+        self.0.most
+    }
+
+    /// Clients that have ended until now; for [`Self::freed_since`].
+    pub(super) fn ended(&self) -> usize {
+        self.0.ended.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a client has ended since `ended` was asked, whether or not there is room then.
+    /// Dropped and asked again, it misses none.
+    pub(super) async fn freed_since(&self, ended: usize) {
+        loop {
+            // Before the look: who ends after it is heard.
+            let notified = self.0.room.notified();
+            if self.ended() != ended {
+                return;
+            }
+            notified.await;
+        }
     }
 
     /// A client was accepted.
@@ -62,6 +83,7 @@ impl Budget {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.0.clients.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.ended.fetch_add(1, Ordering::Relaxed);
         self.0.0.room.notify_waiters();
     }
 }
@@ -79,5 +101,13 @@ mod tests {
         places.pop();
         assert!(budget.has_room());
         assert!(Budget::new(4).has_room());
+    }
+
+    #[tokio::test]
+    async fn an_end_that_nobody_waited_for_is_not_missed() {
+        let budget = Budget::new(132);
+        let before = budget.ended();
+        drop(budget.take());
+        budget.freed_since(before).await;
     }
 }

@@ -214,6 +214,16 @@ fn classify(destination: &Destination, error: &io::Error) -> ConnectFailure {
         | E::NetworkDown
         | E::TimedOut
         | E::NotFound => ConnectFailure::NotUp(why),
+        // Of ours: no descriptor, no memory, no port of our own. That is not the backend's fault,
+        // and passes when other clients end.
+        E::AddrNotAvailable | E::OutOfMemory => ConnectFailure::NoRoom(why),
+        _ if matches!(
+            error.raw_os_error(),
+            Some(nix::libc::EMFILE | nix::libc::ENFILE | nix::libc::ENOBUFS)
+        ) =>
+        {
+            ConnectFailure::NoRoom(why)
+        }
         // Of host and network: EHOSTDOWN has no kind of its own. getaddrinfo's failures have none
         // at all, and a name that does not resolve may do so once the machine is up.
         _ if error.raw_os_error() == Some(nix::libc::EHOSTDOWN) => ConnectFailure::NotUp(why),

@@ -152,7 +152,7 @@ fn at(destinations: &[Destination]) -> String {
 
 fn clients_reset(count: usize) -> String {
     match count {
-        0 => "no client waits for it".to_owned(),
+        0 => "no client waits any more".to_owned(),
         1 => "the client that waited is reset".to_owned(),
         n => format!("the {n} clients that waited are reset"),
     }

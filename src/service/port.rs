@@ -118,6 +118,8 @@ pub enum ConnectFailure {
     /// It accepted, and closed within SETTLE_TIME without a word: a forwarder whose backend is
     /// not up yet.
     ClosedEarly,
+    /// The daemon has no descriptor, port or memory for another connection just now.
+    NoRoom(String),
     /// Anything else; trying again does not help.
     Failed(String),
 }
@@ -266,7 +268,7 @@ impl fmt::Display for Refusal {
 impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotUp(why) | Self::Failed(why) => f.write_str(why),
+            Self::NotUp(why) | Self::NoRoom(why) | Self::Failed(why) => f.write_str(why),
             Self::ClosedEarly => f.write_str("it accepted and closed at once"),
         }
     }

@@ -46,6 +46,8 @@ pub(super) struct Wake {
     recorded: bool,
     client: Option<(ClientAddr, LocalAddr)>,
     deadline: Option<Timestamp>,
+    /// Why it was given up, while a command is being killed for it.
+    given_up: String,
     step: Step,
 }
 
@@ -100,10 +102,8 @@ pub(super) enum Progress {
     Going,
     /// The backend is ready.
     Ready,
-    /// It failed.
+    /// It failed, or was given up; why.
     Failed(String),
-    /// It ran longer than WAKE_TIMEOUT.
-    TimedOut,
 }
 
 impl Wake {
@@ -118,6 +118,7 @@ impl Wake {
             recorded: from.recorded,
             client: from.client,
             deadline: cx.now.plus(cx.definition.policy.timeouts.wake),
+            given_up: String::new(),
             step: Step::Over,
         };
         let progress = match (wake.recipe.check.clone(), wake.mode) {
@@ -175,7 +176,7 @@ impl Wake {
 
     pub(super) fn on_tick(&mut self, cx: &mut Cx<'_>) -> Progress {
         if self.deadline.is_some_and(|deadline| deadline <= cx.now) {
-            return self.give_up(cx);
+            return self.give_up("it took longer than WAKE_TIMEOUT", cx);
         }
         match self.step {
             Step::CheckAgainAt(at) if at <= cx.now => self.check_after_start(cx),
@@ -185,24 +186,47 @@ impl Wake {
         }
     }
 
-    /// Ends the wake before its time. A command is killed first; the wake is over with it.
-    pub(super) fn give_up(&mut self, cx: &mut Cx<'_>) -> Progress {
+    /// Ends the wake before its time, for this reason. A command is killed first; the wake is over
+    /// with it.
+    pub(super) fn give_up(&mut self, reason: &str, cx: &mut Cx<'_>) -> Progress {
+        let why = format!("{reason}; {}", self.missing());
         match self.step {
             Step::Check(id)
             | Step::Start(id)
             | Step::CheckAfterStart(id)
             | Step::ReadyCommand(id) => {
                 cx.out.push(Output::CancelCommand(id));
+                self.given_up = why;
                 self.step = Step::Cancelling(id);
                 Progress::Going
             }
             Step::Cancelling(_) => Progress::Going,
             Step::Look(id) | Step::Wait(id) | Step::ReadyUrl(id) => {
                 cx.out.push(Output::CancelProbe(id));
-                self.over(Progress::TimedOut)
+                self.over(Progress::Failed(why))
             }
-            _ => self.over(Progress::TimedOut),
+            _ => self.over(Progress::Failed(why)),
         }
+    }
+
+    /// What it waits for, as something that has not come.
+    fn missing(&self) -> String {
+        let text = match self.step {
+            Step::Look(_) | Step::Wait(_) => {
+                let all: Vec<_> = self.destinations.iter().map(ToString::to_string).collect();
+                return format!("nobody listened at {}", all.join(" "));
+            }
+            Step::Start(_) => "START_CMD had not ended",
+            Step::Check(_) | Step::CheckAfterStart(_) => "CHECK_CMD had not ended",
+            Step::CheckAgainAt(_) => "CHECK_CMD had not said that it is up",
+            Step::ReadyCommand(_) => "READY_CMD had not ended",
+            Step::ReadyUrl(_) | Step::ReadyAgainAt(_) => {
+                "READY_CMD or READY_URL had not said that it is ready"
+            }
+            Step::Pause(_) => "WAIT_AFTER_START had not passed",
+            Step::Cancelling(_) | Step::Over => "it was over",
+        };
+        text.to_owned()
     }
 
     pub(super) fn on_command(&mut self, outcome: &CommandOutcome, cx: &mut Cx<'_>) -> Progress {
@@ -219,7 +243,10 @@ impl Wake {
             },
             // What it said does not matter any more; whether it has a backend is for CHECK, or
             // for the idle clock, to find out.
-            Step::Cancelling(_) => self.over(Progress::TimedOut),
+            Step::Cancelling(_) => {
+                let why = std::mem::take(&mut self.given_up);
+                self.over(Progress::Failed(why))
+            }
             _ => Progress::Going,
         }
     }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::harness::{
-    Backend, Server, Stage, connect, connect_from, is_reset, is_silent, reset, rest, until,
-    wildcard_port,
+    Backend, Server, Stage, connect, connect_from, is_reset, is_silent, is_turned_away,
+    is_turned_away_from, reset, rest, until, wildcard_port,
 };
 
 #[test]
@@ -27,8 +27,8 @@ fn a_held_client_is_reset_when_wake_timeout_runs_out() {
     assert!(took >= Duration::from_millis(700), "{took:?}");
     assert!(took < Duration::from_millis(2000), "{took:?}");
     // START is not left running, and the wake is over with it.
-    start.is_killed();
-    daemon.says("cannot be woken: it took longer than WAKE_TIMEOUT");
+    start.dies();
+    daemon.says("cannot be woken: it took longer than WAKE_TIMEOUT; START_CMD had not ended");
     assert_eq!(daemon.state("web"), "asleep");
 
     let mut next = connect(front);
@@ -50,7 +50,8 @@ fn a_backend_that_never_listens_ends_the_wake_when_wake_timeout_runs_out() {
     let client = connect(front);
     stage.called("start").succeeds();
     is_reset(client);
-    daemon.says("cannot be woken: it took longer than WAKE_TIMEOUT");
+    let why = format!("it took longer than WAKE_TIMEOUT; nobody listened at {back}");
+    daemon.says(&why);
     // What START has left running is put to sleep.
     stage.called("stop").succeeds();
 }
@@ -129,7 +130,7 @@ fn one_address_gets_max_connections_per_source_and_others_their_own() {
     ));
     let first = connect_from([127, 0, 0, 2], front);
     let server = backend.accept();
-    is_reset(connect_from([127, 0, 0, 2], front));
+    is_turned_away_from([127, 0, 0, 2], front);
     daemon.says("is refused: too many connections from this address");
     let other = connect_from([127, 0, 0, 3], front);
     backend.accept();
@@ -171,7 +172,7 @@ fn only_who_is_allowed_and_not_denied_is_let_in_and_nobody_else_wakes_it() {
         stage.cue("")
     ));
     for denied in [[127, 0, 0, 8], [127, 0, 0, 3]] {
-        is_reset(connect_from(denied, front));
+        is_turned_away_from(denied, front);
         daemon.says("is refused: not allowed to connect");
     }
     stage.nothing_called();
@@ -181,7 +182,7 @@ fn only_who_is_allowed_and_not_denied_is_let_in_and_nobody_else_wakes_it() {
     start.succeeds();
     assert_eq!(rest(&mut client), "page");
     assert_eq!(rest(&mut connect_from([127, 0, 0, 2], front)), "page");
-    is_reset(connect_from([127, 0, 0, 3], front));
+    is_turned_away_from([127, 0, 0, 3], front);
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn a_monitor_is_served_while_it_is_awake_and_neither_wakes_it_nor_keeps_it_awake
         "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={cue}\nSTOP_CMD={cue}\n\
          IGNORE=127.0.0.2\nIDLE_TIME=300ms\n"
     ));
-    is_reset(connect_from([127, 0, 0, 2], front));
+    is_turned_away_from([127, 0, 0, 2], front);
     daemon.says("is refused: asleep, and this address does not wake it");
     stage.nothing_called();
 
@@ -222,12 +223,18 @@ fn a_list_of_ipv4_addresses_holds_for_a_dual_stack_listener_too() {
     let port = wildcard_port();
     let back = stage.address();
     let _server = Server::greeting(back, "page");
-    let _daemon = stage.daemon(&format!(
-        "[web]\nPORT={port}\nTARGET={back}\nDENY=127.0.0.2 ::1\n"
+    let (monitored, asleep) = (wildcard_port(), stage.address());
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={port}\nTARGET={back}\nDENY=127.0.0.2 ::1\n\
+         [asleep]\nPORT={monitored}\nTARGET={asleep}\nSTART_CMD={}\nIGNORE=127.0.0.2\n",
+        stage.cue("")
     ));
+    is_turned_away_from([127, 0, 0, 2], (Ipv4Addr::LOCALHOST, monitored).into());
+    daemon.says("asleep: 127.0.0.2:");
+    stage.nothing_called();
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    is_reset(connect_from([127, 0, 0, 2], v4));
-    is_reset(connect((Ipv6Addr::LOCALHOST, port).into()));
+    is_turned_away_from([127, 0, 0, 2], v4);
+    is_turned_away((Ipv6Addr::LOCALHOST, port).into());
     assert_eq!(rest(&mut connect(v4)), "page");
 }
 

@@ -27,10 +27,14 @@
 
 mod harness;
 
+mod ending;
+mod exhaustion;
+mod faces;
 mod failing;
 mod limits;
 mod modes;
 mod readiness;
 mod relaying;
+mod reloading;
 mod sleeping;
 mod waking;

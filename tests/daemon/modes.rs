@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::harness::{
-    Backend, PATIENCE, Server, Stage, connect, fetch, is_reset, rest, until, wildcard_port,
+    Backend, PATIENCE, Server, Stage, connect, fetch, is_turned_away, rest, until, wildcard_port,
 };
 
 #[test]
@@ -30,13 +30,13 @@ fn a_target_alone_is_a_forwarder_that_resets_at_once_while_nobody_is_there() {
     let stage = Stage::new();
     let (front, back) = (stage.address(), stage.address());
     let daemon = stage.daemon(&format!("[web]\nPORT={front}\nTARGET={back}\n"));
-    is_reset(connect(front));
+    is_turned_away(front);
     daemon.says("there is no START_CMD; the client that waited is reset");
     let server = Server::greeting(back, "page");
     assert_eq!(fetch(front), "page");
     drop(server);
     // It was up; that it went away is found out by the next client.
-    is_reset(connect(front));
+    is_turned_away(front);
     let _server = Server::greeting(back, "again");
     assert_eq!(fetch(front), "again");
 }
@@ -306,6 +306,6 @@ fn a_server_that_serves_one_connection_and_ends_gives_it_to_the_client() {
             "/usr/bin/python3 -Sc '{once}' {pair} & echo {pair}"
         ));
         assert_eq!(rest(&mut client), "once");
-        server.is_gone();
+        server.ends();
     }
 }

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::harness::{Backend, Daemon, Stage, connect, is_reset, reset, rest, take};
+use crate::harness::{Backend, Stage, connect, is_reset, reset, rest, take};
 
 const REQUEST: usize = 50_000;
 const REPLY: usize = 100_000;
@@ -16,7 +16,7 @@ const REPLY: usize = 100_000;
 fn both_ways(check: impl Fn(TcpStream, Box<dyn FnOnce() -> TcpStream + '_>)) {
     let stage = Stage::new();
     let (front, back) = (stage.address(), stage.address());
-    let _daemon: Daemon = stage.daemon(&format!(
+    let _daemon = stage.daemon(&format!(
         "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={}\n",
         stage.cue("")
     ));

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +13,6 @@ use crate::harness::{Backend, Daemon, Stage, connect, is_reset, take};
 struct Awake {
     stage: Stage,
     daemon: Daemon,
-    front: SocketAddr,
     backend: Backend,
     client: TcpStream,
     server: TcpStream,
@@ -38,7 +37,6 @@ fn awake(keys: &str) -> Awake {
     Awake {
         stage,
         daemon,
-        front,
         backend,
         client,
         server,
@@ -159,6 +157,32 @@ fn idle_cmd_vetoes_sleep_until_it_agrees() {
 }
 
 #[test]
+fn reloads_do_not_put_idle_cmd_off() {
+    let web = awake("IDLE_TIME=1h\nIDLE_CMD=CUE\nIDLE_CHECK_INTERVAL=1s");
+    let Awake {
+        stage,
+        daemon,
+        client,
+        server,
+        configuration,
+        ..
+    } = web;
+    drop((client, server));
+    let begun = Instant::now();
+    for turn in 1..4 {
+        pass(300);
+        stage.configure(&format!("{configuration}MAX_WAITING={turn}\n"));
+        daemon.reload();
+    }
+    stage.called("idle").succeeds();
+    assert!(
+        begun.elapsed() < Duration::from_millis(1700),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
 fn min_uptime_puts_sleep_off() {
     let woken = Instant::now();
     let web = awake("IDLE_TIME=10ms\nMIN_UPTIME=1s");
@@ -218,7 +242,6 @@ fn a_shorter_idle_time_takes_effect_at_a_reload() {
     let Awake {
         stage,
         daemon,
-        front: _,
         backend,
         client,
         server,
@@ -254,4 +277,57 @@ fn asking_for_the_status_is_no_use() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[test]
+fn what_already_ran_when_the_daemon_started_is_put_to_sleep_too() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let cue = stage.cue("");
+    let backend = Backend::at(back);
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={cue}\nSTOP_CMD={cue}\nIDLE_TIME=100ms\n"
+    ));
+    daemon.says("web: already runs");
+    let stop = stage.called("stop");
+    // It was looked for without being touched.
+    backend.nobody_came();
+    drop(backend);
+    stop.succeeds();
+    daemon.says("web: asleep");
+}
+
+#[test]
+fn a_stop_that_hangs_is_ended_and_whether_it_took_is_looked_up() {
+    let mut web = awake("IDLE_TIME=50ms\nIDLE_ON=bytes\nSTOP_CMD_TIMEOUT=200ms");
+    let stop = web.stage.called("stop").does("sleep 1000 & sleep 1000");
+    stop.ends();
+    web.daemon
+        .says("web: could not be put to sleep and counts as awake: STOP_CMD");
+    // It did not take: the connection goes on.
+    web.client.write_all(b"on").unwrap();
+    assert_eq!(take(&mut web.server, 2), b"on");
+    // This time it does, though STOP fails.
+    let stop = web.stage.called("stop");
+    drop(web.backend);
+    stop.fails();
+    web.daemon.says("but it is gone, so it is taken for asleep");
+    web.daemon.says("web: asleep");
+}
+
+#[test]
+fn a_backend_that_outlives_stop_for_stop_timeout_counts_as_awake() {
+    let web = awake("IDLE_TIME=50ms\nIDLE_ON=bytes\nSTOP_TIMEOUT=200ms");
+    web.stage.called("stop").succeeds();
+    web.daemon
+        .says("counts as awake: STOP_CMD succeeded, but after STOP_TIMEOUT somebody listens");
+    assert_eq!(web.daemon.state("web"), "awake");
+}
+
+#[test]
+fn a_half_closed_relay_ends_after_half_close_timeout_and_lets_it_sleep() {
+    let web = awake("IDLE_TIME=50ms\nHALF_CLOSE_TIMEOUT=200ms");
+    web.client.shutdown(std::net::Shutdown::Write).unwrap();
+    // The backend never answers, and never closes.
+    web.stage.called("stop").fails();
 }

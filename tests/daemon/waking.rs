@@ -63,7 +63,7 @@ fn clients_that_leave_while_they_are_held_cost_nothing_and_half_closed_ones_are_
         "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={}\n",
         stage.cue("")
     ));
-    let before = daemon.descriptors();
+    let before = daemon.descriptors().len();
     let (mut leaving, mut asking) = (Vec::new(), Vec::new());
     for number in 0..200 {
         let mut client = connect(front);
@@ -95,8 +95,70 @@ fn clients_that_leave_while_they_are_held_cost_nothing_and_half_closed_ones_are_
     stage.nothing_called();
     drop(asking);
     until("the descriptors are back", || {
-        daemon.descriptors() <= before
+        daemon.descriptors().len() <= before
     });
+}
+
+#[test]
+fn a_wake_goes_on_when_its_clients_have_left_and_what_it_woke_is_put_to_sleep() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let cue = stage.cue("");
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={cue}\nSTOP_CMD={cue}\nIDLE_TIME=50ms\n"
+    ));
+    let client = connect(front);
+    let start = stage.called("start");
+    drop(client);
+    daemon.says("left before it was served");
+    let backend = Backend::at(back);
+    start.succeeds();
+    daemon.says("web: woken by");
+    let stop = stage.called("stop");
+    backend.nobody_came();
+    drop(backend);
+    stop.succeeds();
+    daemon.says("web: asleep");
+}
+
+#[test]
+fn auto_start_wakes_it_without_a_client() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={}\nAUTO_START=yes\n",
+        stage.cue("")
+    ));
+    let start = stage.called("start");
+    assert_eq!(start.remote, ":");
+    let _server = Server::greeting(back, "page");
+    start.succeeds();
+    daemon.says("web: woken by AUTO_START");
+}
+
+#[test]
+fn a_backend_that_crashed_is_woken_by_the_next_client() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={}\n",
+        stage.cue("")
+    ));
+    let mut client = connect(front);
+    let start = stage.called("start");
+    let server = Server::greeting(back, "page");
+    start.succeeds();
+    assert_eq!(rest(&mut client), "page");
+    drop(server);
+    let mut clients = [connect(front), connect(front)];
+    let start = stage.called("start");
+    daemon.says("web: does not answer any more");
+    let _server = Server::greeting(back, "again");
+    start.succeeds();
+    for client in &mut clients {
+        assert_eq!(rest(client), "again");
+    }
+    stage.nothing_called();
 }
 
 #[test]

@@ -248,7 +248,7 @@ impl Supervisor {
             return Ok((requests, idle.abort_handle()));
         };
         let path = control_socket(runtime);
-        let listener = control::socket::bind(&path, control_group())?;
+        let listener = control::socket::bind(&path, None)?;
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|source| StartError::Runtime { path, source })?;
         let handler = move |request| {
@@ -273,10 +273,4 @@ async fn refuse_all(mut listeners: Listeners, budget: Budget) {
         // A unix socket has no reset; closing it is all there is.
         let _ = socket.reset_on_close();
     }
-}
-
-/// The group that may use the control socket, where it exists.
-fn control_group() -> Option<u32> {
-    let group = nix::unistd::Group::from_name("sleepingd").ok()??;
-    nix::unistd::geteuid().is_root().then(|| group.gid.as_raw())
 }

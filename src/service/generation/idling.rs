@@ -19,8 +19,13 @@ impl Generation {
 
     /// The policy has changed under it.
     pub(in crate::service) fn reconfigured(&mut self, cx: &Cx<'_>) {
-        if let Phase::Awake(Inquiry::None | Inquiry::At(_)) = self.phase {
-            self.phase = Phase::Awake(self.next_inquiry(cx.definition, cx.now));
+        if let Phase::Awake(inquiry @ (Inquiry::None | Inquiry::At(_))) = self.phase {
+            let next = match (inquiry, self.next_inquiry(cx.definition, cx.now)) {
+                // Reloads that come often must not put it off for ever.
+                (Inquiry::At(before), Inquiry::At(anew)) => Inquiry::At(before.min(anew)),
+                (_, next) => next,
+            };
+            self.phase = Phase::Awake(next);
         }
     }
 

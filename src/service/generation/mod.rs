@@ -364,7 +364,7 @@ impl Generation {
         match &mut self.phase {
             Phase::Waking(Some(wake)) => {
                 let progress = if out_of_time {
-                    wake.give_up(cx)
+                    wake.give_up("DRAIN_TIMEOUT has passed", cx)
                 } else {
                     wake.on_tick(cx)
                 };

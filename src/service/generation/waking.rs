@@ -88,7 +88,6 @@ impl Generation {
             wake::Progress::Going => return,
             wake::Progress::Ready => return self.woken(cx),
             wake::Progress::Failed(why) => why,
-            wake::Progress::TimedOut => "it took longer than WAKE_TIMEOUT".to_owned(),
         };
         let Some(wake) = slot.take() else { return };
         // START has done its work, or was killed at it: what it left is for the idle clock.

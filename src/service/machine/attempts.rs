@@ -47,6 +47,10 @@ impl Service {
         self.attempt_progress(conn, progress, cx);
     }
 
+    pub(super) fn give_up(&mut self, conn: ConnId, reason: &str, cx: &mut Cx<'_>) {
+        self.advance(conn, |wake, cx| wake.give_up(reason, cx), cx);
+    }
+
     pub(super) fn attempt_progress(
         &mut self,
         conn: ConnId,
@@ -57,7 +61,6 @@ impl Service {
             wake::Progress::Going => return,
             wake::Progress::Ready => return self.attempt_succeeded(conn, cx),
             wake::Progress::Failed(why) => why,
-            wake::Progress::TimedOut => "it took longer than WAKE_TIMEOUT".to_owned(),
         };
         let Some(held) = self.held.get_mut(conn) else {
             return;

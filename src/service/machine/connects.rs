@@ -68,7 +68,7 @@ impl Service {
             ConnectFailure::Failed(why) => self.refuse(conn, Refusal::Unreachable(why), cx),
             _ if ignored => self.refuse(conn, Refusal::IgnoredAsleep, cx),
             // Tried again until WAKE_TIMEOUT: something is there, START would not help it.
-            ConnectFailure::ClosedEarly => {}
+            ConnectFailure::ClosedEarly | ConnectFailure::NoRoom(_) => {}
             ConnectFailure::NotUp(why) => {
                 if current && self.is_lost(cx.now) {
                     cx.report(Report::Lost(why.clone()));

@@ -53,7 +53,7 @@ impl Service {
             self.refuse(conn, Refusal::Ending, cx);
         }
         for conn in self.held.matching(|held| held.attempt.is_some()) {
-            self.advance(conn, Wake::give_up, cx);
+            self.give_up(conn, "DRAIN_TIMEOUT has passed", cx);
         }
     }
 
@@ -65,7 +65,7 @@ impl Service {
             return self.current.reconfigured(cx);
         }
         for conn in self.held.matching(|held| held.attempt.is_some()) {
-            self.advance(conn, Wake::give_up, cx);
+            self.give_up(conn, "its configuration has changed", cx);
         }
         let fresh = Generation::asleep(cx.definition, cx.ids);
         let mut replaced = std::mem::replace(&mut self.current, fresh);

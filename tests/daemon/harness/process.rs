@@ -1,0 +1,291 @@
+//! The daemon and other programs: what they say, and how they end.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Condvar, Mutex, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill, killpg},
+    unistd::Pid,
+};
+
+use super::PATIENCE;
+
+const SLEEPINGCTL: &str = env!("CARGO_BIN_EXE_sleepingctl");
+
+/// A running daemon. Dropped, it is killed, and all that it started.
+pub struct Daemon {
+    child: Child,
+    log: Arc<Log>,
+    /// Lines before this one have been waited for.
+    seen: RefCell<usize>,
+    runtime: PathBuf,
+    marker: String,
+}
+
+#[derive(Default)]
+struct Log {
+    state: Mutex<LogState>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Runs this command, until the daemon says that it is ready.
+    #[track_caller]
+    pub fn start(mut command: Command, runtime: PathBuf, marker: String) -> Self {
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        let daemon = Self {
+            child,
+            log,
+            seen: RefCell::new(0),
+            runtime,
+            marker,
+        };
+        daemon.says("ready: ");
+        daemon
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits until it says this, in a line after those that were waited for before.
+    #[track_caller]
+    pub fn says(&self, text: &str) -> String {
+        let mut seen = self.seen.borrow_mut();
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.log.state.lock().unwrap();
+        loop {
+            let new = state.lines.get(*seen..).unwrap_or_default();
+            if let Some(at) = new.iter().position(|line| line.contains(text)) {
+                let line = new[at].clone();
+                *seen += at + 1;
+                return line;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.ended || left.is_zero() {
+                drop(state);
+                panic!("the daemon does not say '{text}'");
+            }
+            state = self.log.news.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// How many lines with this text there are by now.
+    pub fn said(&self, text: &str) -> usize {
+        let state = self.log.state.lock().unwrap();
+        state
+            .lines
+            .iter()
+            .filter(|line| line.contains(text))
+            .count()
+    }
+
+    /// Waits for its end; says its exit code.
+    #[track_caller]
+    pub fn ends(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.log.state.lock().unwrap();
+        while !state.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(state);
+                panic!("the daemon does not end");
+            }
+            state = self.log.news.wait_timeout(state, left).unwrap().0;
+        }
+        drop(state);
+        self.child.wait().unwrap().code()
+    }
+
+    /// SIGTERM, to its end.
+    #[track_caller]
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        self.ends()
+    }
+
+    /// SIGHUP, until it has been heard.
+    #[track_caller]
+    pub fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+        self.says("reloaded: ");
+    }
+
+    /// `sleepingctl` with these arguments.
+    pub fn ctl(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(SLEEPINGCTL);
+        command
+            .env_clear()
+            .arg("--socket")
+            .arg(self.runtime.join("control.sock"));
+        run(command.args(arguments))
+    }
+
+    /// What `sleepingctl status --json` says of the service.
+    pub fn status(&self, service: &str) -> serde_json::Value {
+        let ended = self.ctl(&["status", "--json", service]);
+        let status: serde_json::Value = serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}{}", ended.stdout, ended.stderr));
+        status["services"][0].clone()
+    }
+
+    /// What it is doing: `awake`, `asleep`, ...
+    pub fn state(&self, service: &str) -> String {
+        self.status(service)["state"].as_str().unwrap().to_owned()
+    }
+
+    /// The numbers of its open descriptors.
+    pub fn descriptors(&self) -> HashSet<usize> {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .map(|entry| {
+                entry
+                    .unwrap()
+                    .file_name()
+                    .to_str()
+                    .unwrap()
+                    .parse()
+                    .unwrap()
+            })
+            .collect()
+    }
+
+    /// The processor time that it has used.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, after_name) = stat.rsplit_once(") ").unwrap();
+        let words: Vec<&str> = after_name.split_ascii_whitespace().collect();
+        // utime and stime, fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms.
+        let ticks = words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let state = self.log.state.lock().unwrap();
+            let last = &state.lines[state.lines.len().saturating_sub(50)..];
+            eprintln!("--- the daemon said at last:\n{}\n---", last.join("\n"));
+        }
+        // It may have ended, and its group with it.
+        let _ = killpg(self.pid(), Signal::SIGKILL);
+        let _ = self.child.wait();
+        // What one of them starts while the others are killed is found in the next round.
+        for _ in 0..100 {
+            let left = with_marker(&self.marker);
+            if left.is_empty() {
+                return;
+            }
+            for (pid, _) in left {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Processes with this in their environment, zombies aside, with what they run.
+pub fn with_marker(marker: &str) -> Vec<(Pid, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        // It may end meanwhile; a zombie's is empty.
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environment
+            .windows(marker.len())
+            .any(|window| window == marker.as_bytes())
+        {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            found.push((Pid::from_raw(pid), command));
+        }
+    }
+    found
+}
+
+// === impl Log ===
+
+impl Log {
+    fn follow(stderr: impl Read + Send + 'static) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let writer = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                writer.state.lock().unwrap().lines.push(line);
+                writer.news.notify_all();
+            }
+            writer.state.lock().unwrap().ended = true;
+            writer.news.notify_all();
+        });
+        log
+    }
+}
+
+// === programs that end ===
+
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs it to its end; kills it after `PATIENCE`.
+#[track_caller]
+pub fn run(command: &mut Command) -> Ended {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let (to, ended) = mpsc::channel();
+    thread::spawn(move || to.send(child.wait_with_output()));
+    let Ok(output) = ended.recv_timeout(PATIENCE) else {
+        let _ = kill(pid, Signal::SIGKILL);
+        panic!("{command:?} does not end");
+    };
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output.unwrap();
+    Ended {
+        code: status.code(),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}

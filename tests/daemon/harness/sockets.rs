@@ -1,0 +1,243 @@
+//! Backends and clients.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::PATIENCE;
+
+/// A listening socket of the test's.
+pub struct Backend {
+    pub addr: SocketAddr,
+    listener: TcpListener,
+}
+
+/// A backend that answers by itself. Dropped, it refuses.
+pub struct Server {
+    /// How many it has accepted.
+    accepted: Arc<AtomicU32>,
+    listener: Arc<TcpListener>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// Listens there; the test accepts.
+    #[track_caller]
+    pub fn at(addr: SocketAddr) -> Self {
+        let listener = listen(addr);
+        // accept(2) obeys SO_RCVTIMEO.
+        SockRef::from(&listener)
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        Self { addr, listener }
+    }
+
+    /// The next connection.
+    #[track_caller]
+    pub fn accept(&self) -> TcpStream {
+        let (stream, _) = self
+            .listener
+            .accept()
+            .expect("a connection from the daemon");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Nobody has connected by now.
+    #[track_caller]
+    pub fn nobody_came(&self) {
+        self.listener.set_nonblocking(true).unwrap();
+        let came = self.listener.accept();
+        self.listener.set_nonblocking(false).unwrap();
+        assert!(came.is_err(), "somebody connected: {came:?}");
+    }
+}
+
+/// With SO_REUSEADDR, as servers have it: the last one's connections may be in TIME_WAIT.
+#[track_caller]
+fn listen(addr: SocketAddr) -> TcpListener {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&addr.into()).unwrap();
+    socket.listen(4096).unwrap();
+    socket.into()
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Sends this to whoever connects, and closes.
+    pub fn greeting(addr: SocketAddr, text: &'static str) -> Self {
+        Self::with(addr, move |mut stream| {
+            // The client may have gone.
+            let _ = stream.write_all(text.as_bytes());
+        })
+    }
+
+    /// Answers what it is sent, once that has ended, with the same in capitals.
+    pub fn shouting(addr: SocketAddr) -> Self {
+        Self::with(addr, |mut stream| {
+            thread::spawn(move || {
+                let mut said = String::new();
+                if stream.read_to_string(&mut said).is_ok() {
+                    let _ = stream.write_all(said.to_uppercase().as_bytes());
+                }
+            });
+        })
+    }
+
+    /// Does this with each connection, one after the other.
+    pub fn with(addr: SocketAddr, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
+        let listener = Arc::new(listen(addr));
+        let accepted = Arc::new(AtomicU32::new(0));
+        let thread = thread::spawn({
+            let (listener, accepted) = (Arc::clone(&listener), Arc::clone(&accepted));
+            move || {
+                // Until it is shut down.
+                while let Ok((stream, _)) = listener.accept() {
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    serve(stream);
+                }
+            }
+        });
+        Self {
+            accepted,
+            listener,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn count(&self) -> u32 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It listens no more; accept(2) fails.
+        let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A port that is free on all addresses. Beyond those that the kernel gives to clients.
+pub fn wildcard_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let turn = std::process::id().wrapping_mul(7) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 61_000 + u16::try_from(turn % 4_000).unwrap();
+        if TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+// === clients ===
+
+#[track_caller]
+pub fn connect(addr: SocketAddr) -> TcpStream {
+    try_connect(None, addr).expect("the daemon listens")
+}
+
+/// From an address of its own.
+#[track_caller]
+pub fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
+    try_connect(Some(source), addr).expect("the daemon listens")
+}
+
+fn try_connect(source: Option<[u8; 4]>, addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    socket.connect(&addr.into())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket.into())
+}
+
+/// A client is reset as soon as it comes, which it may see when it connects or when it reads.
+#[track_caller]
+pub fn is_turned_away(addr: SocketAddr) {
+    turned_away(try_connect(None, addr));
+}
+
+/// The same, from an address of its own.
+#[track_caller]
+pub fn is_turned_away_from(source: [u8; 4], addr: SocketAddr) {
+    turned_away(try_connect(Some(source), addr));
+}
+
+#[track_caller]
+fn turned_away(connected: io::Result<TcpStream>) {
+    match connected {
+        Ok(stream) => is_reset(stream),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
+        Err(e) => panic!("not reset: {e}"),
+    }
+}
+
+/// All that comes until the end.
+#[track_caller]
+pub fn rest(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
+}
+
+/// A client that connects, sends nothing, and reads what comes.
+#[track_caller]
+pub fn fetch(addr: SocketAddr) -> String {
+    rest(&mut connect(addr))
+}
+
+/// So many bytes.
+#[track_caller]
+pub fn take(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).expect("as many bytes");
+    bytes
+}
+
+/// It is reset, having sent nothing more.
+#[track_caller]
+pub fn is_reset(mut stream: TcpStream) {
+    let mut byte = [0];
+    match stream.read(&mut byte) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
+        other => panic!("not reset: {other:?}"),
+    }
+}
+
+/// Closes with a reset.
+pub fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+/// Nothing has come by now.
+#[track_caller]
+pub fn is_silent(stream: &TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    let mut byte = [0];
+    let peeked = stream.peek(&mut byte);
+    stream.set_nonblocking(false).unwrap();
+    match peeked {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+        other => panic!("not silent: {other:?}"),
+    }
+}
