@@ -133,14 +133,19 @@ fn room_for(clients: u32) -> Result<()> {
     Ok(())
 }
 
-/// An address that nobody has: a loopback one that no outgoing connection comes from, so that
-/// the port cannot be taken, and nobody connects to itself.
-pub fn free_address() -> Result<SocketAddr> {
+/// Addresses that nobody has: loopback ones that no outgoing connection comes from, so that the
+/// ports cannot be taken, and nobody connects to itself.
+pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
     let any: SocketAddr = ([127, 77, 0, 1], 0).into();
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&any.into())?;
-    let bound = socket.local_addr()?;
-    Ok(bound.as_socket().ok_or("no address")?)
+    // All are held until the last one is known: none comes twice.
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&any.into())?;
+        held.push(socket);
+    }
+    let address = |socket: &Socket| Ok(socket.local_addr()?.as_socket().ok_or("no address")?);
+    held.iter().map(address).collect()
 }
 
 /// Where this program is, for START_CMD.

@@ -1,6 +1,6 @@
 //! A thousand clients at once, of a service that sleeps.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,10 +24,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// They all connect before any of them is served; each sends its own number, and must get it back.
-pub fn crowd(figures: &mut Figures, clients: u32) -> Result<()> {
+pub fn crowd(figures: &mut Figures, program: &Path, clients: u32) -> Result<()> {
     eprintln!("crowd: {} s", (PAUSE + SETTLE).as_secs());
     sleepingd::sys::fd::raise_nofile_limit()?;
-    let daemon = Daemon::start(1, "STOP_CMD=/bin/true\nIDLE_TIME=1ms\n")?;
+    let daemon = Daemon::start(program, 1, "STOP_CMD=/bin/true\nIDLE_TIME=1ms\n")?;
     let service = &daemon.services[0];
     let front = service.front;
     let all = std::thread::spawn(move || {

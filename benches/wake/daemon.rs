@@ -67,7 +67,7 @@ pub struct Weight {
 impl Daemon {
     /// Starts one with so many sleeping services, each with these lines in its section, and waits
     /// until it serves.
-    pub fn start(services: usize, lines: &str) -> Result<Self> {
+    pub fn start(sleepingd: &Path, services: usize, lines: &str) -> Result<Self> {
         let directory = TempDir::new_in(if Path::new(MEMORY).is_dir() {
             MEMORY
         } else {
@@ -76,11 +76,12 @@ impl Daemon {
         let program = backend::program()?;
         let mut sections = Vec::new();
         let mut text = String::new();
-        for number in 0..services {
+        let addresses = backend::free_addresses(2 * services)?;
+        for (number, pair) in addresses.chunks_exact(2).enumerate() {
             let service = Service {
                 name: format!("service {number}"),
-                front: backend::free_address()?,
-                target: backend::free_address()?,
+                front: pair[0],
+                target: pair[1],
                 stage: Stage::open(directory.path().join(format!("{number}.sock")))?,
             };
             writeln!(
@@ -96,7 +97,7 @@ impl Daemon {
         }
         let file = directory.path().join("sleepingd.conf");
         fs::write(&file, text)?;
-        let process = Command::new(env!("CARGO_BIN_EXE_sleepingd"))
+        let process = Command::new(sleepingd)
             .arg("--config-file")
             .arg(&file)
             .arg("--runtime-directory")

@@ -46,7 +46,7 @@ pub enum Unit {
 
 impl Figures {
     /// None yet. What else the machine does is written down too.
-    pub fn begin() -> Result<Self> {
+    pub fn begin(daemon: &Path) -> Result<Self> {
         let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
         let model = read("/proc/cpuinfo")?;
         let model = model.lines().find(|line| line.starts_with("model name"));
@@ -54,6 +54,8 @@ impl Figures {
         let mut machine = Map::new();
         let mut say = |name: &str, value: Value| machine.insert(name.to_owned(), value);
         say("unix_time", json!(unix_time()));
+        say("daemon", daemon.display().to_string().into());
+        say("bytes", fs::metadata(daemon)?.len().into());
         say("kernel", read("/proc/sys/kernel/osrelease")?.into());
         say("processor", model.unwrap_or("unknown").into());
         let cores = std::thread::available_parallelism()?.get();

@@ -14,7 +14,7 @@
 //! | [`quiet`] | what it costs to wait, and to do nothing |
 //! | [`figures`] | percentiles, the table, the JSON file |
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
 
@@ -43,6 +43,9 @@ struct Cli {
     /// Only these parts; repeatable
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// The daemon, instead of the one that was built with this: an older one, to compare
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_sleepingd"))]
+    daemon: PathBuf,
     /// What cargo passes
     #[arg(long, hide = true)]
     bench: bool,
@@ -83,18 +86,18 @@ fn exit_code(outcome: Result<()>) -> ExitCode {
 
 fn measure(cli: &Cli) -> Result<()> {
     let wanted = |part| cli.only.is_empty() || cli.only.contains(&part);
-    let mut figures = Figures::begin()?;
+    let mut figures = Figures::begin(&cli.daemon)?;
     if wanted(Part::Idle) {
-        quiet::idle(&mut figures)?;
+        quiet::idle(&mut figures, &cli.daemon)?;
     }
     if wanted(Part::Waiting) {
-        quiet::waiting(&mut figures, Duration::from_secs(10))?;
+        quiet::waiting(&mut figures, &cli.daemon)?;
     }
     if wanted(Part::Crowd) {
-        crowd::crowd(&mut figures, cli.clients)?;
+        crowd::crowd(&mut figures, &cli.daemon, cli.clients)?;
     }
     if wanted(Part::Wakes) {
-        wakes::wakes(&mut figures, cli.wakes)?;
+        wakes::wakes(&mut figures, &cli.daemon, cli.wakes)?;
     }
     figures.end()
 }

@@ -3,13 +3,13 @@
 // This thread is nobody's runtime.
 #![allow(clippy::disallowed_methods)]
 
-use std::{net::TcpStream, thread, time::Duration};
+use std::{net::TcpStream, path::Path, thread, time::Duration};
 
 use crate::{
     Result,
     daemon::{Daemon, Weight},
     figures::{Figures, Unit},
-    script::{LIMIT, Part},
+    script::Part,
 };
 
 /// What has begun has settled then.
@@ -18,72 +18,65 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How long it is watched.
 const WATCH: Duration = Duration::from_secs(30);
 
+/// How long a backend is waited for.
+const WAIT: Duration = Duration::from_secs(10);
+
 /// Under 3 MiB.
 pub const PSS_BAR: f64 = 3072.0;
 
 /// Nothing of this ever wakes.
 const LINES: &str = "STOP_CMD=/bin/true\nIDLE_TIME=10min\n";
 
-/// Daemons that nobody has ever connected to, with few services and with many: watched at the
-/// same time, left alone meanwhile.
-pub fn idle(figures: &mut Figures) -> Result<()> {
-    eprintln!("idle: {} s", (SETTLE + WATCH).as_secs());
-    let daemons = [
-        (1, Daemon::start(1, LINES)?),
-        (100, Daemon::start(100, LINES)?),
-    ];
-    thread::sleep(SETTLE);
-    let mut before = Vec::new();
-    for (_, daemon) in &daemons {
-        before.push((daemon.threads()?, daemon.cpu()?));
-    }
-    thread::sleep(WATCH);
-    for ((count, daemon), ((_, switches), cpu)) in daemons.iter().zip(before) {
-        // Before anything is read that costs it memory: it is not asked, the kernel is.
+/// A daemon that nobody has ever connected to, with few services and with many. One after the
+/// other: side by side they would share the pages of the program, and each seem to weigh half.
+pub fn idle(figures: &mut Figures, program: &Path) -> Result<()> {
+    for count in [1, 100] {
+        eprintln!("idle, {count} asleep: {} s", (SETTLE + WATCH).as_secs());
+        let daemon = Daemon::start(program, count, LINES)?;
+        thread::sleep(SETTLE);
+        let ((_, switches), cpu) = (daemon.threads()?, daemon.cpu()?);
+        thread::sleep(WATCH);
         let (threads, switched) = daemon.threads()?;
         let spent = daemon.cpu()?.saturating_sub(cpu);
-        let name = |what: &str| format!("idle, {count} asleep: {what}");
         weigh(figures, &format!("idle, {count} asleep"), daemon.weight()?);
-        figures.one(&name("threads"), threads as f64, Unit::Count, None);
-        figures.one(
-            &name("context switches in 30 s"),
-            (switched - switches) as f64,
-            Unit::Count,
-            Some(0.0),
-        );
-        figures.one(&name("CPU in 30 s"), micros(spent), Unit::Micros, None);
+        let mut one = |what: &str, value, unit, bar| {
+            figures.one(&format!("idle, {count} asleep: {what}"), value, unit, bar);
+        };
+        one("threads", threads as f64, Unit::Count, None);
+        let switches = (switched - switches) as f64;
+        one("context switches in 30 s", switches, Unit::Count, Some(0.0));
+        one("CPU in 30 s", micros(spent), Unit::Micros, None);
     }
     Ok(())
 }
 
-/// A client is held for so long, as its backend takes that long.
-pub fn waiting(figures: &mut Figures, pause: Duration) -> Result<()> {
-    eprintln!("waiting: {} s", pause.as_secs());
-    let daemon = Daemon::start(1, LINES)?;
-    let service = &daemon.services[0];
-    let client = TcpStream::connect(service.front)?;
-    client.set_read_timeout(Some(LIMIT))?;
-    let mut start = service.stage.start()?;
-    start.play(Part {
-        at: service.target,
-        pause: pause * 2,
-        clients: 1,
-    })?;
-    let before = daemon.cpu()?;
-    thread::sleep(pause);
-    let spent = daemon.cpu()?.saturating_sub(before);
-    figures.one(
-        &format!("waiting {} s for a backend: CPU", pause.as_secs()),
-        micros(spent),
-        Unit::Micros,
-        None,
-    );
-    figures.one(
-        "waiting: share of one core",
-        100.0 * spent.as_secs_f64() / pause.as_secs_f64(),
-        Unit::Percent,
-        None,
-    );
+/// One client is held while its backend takes its time; then a hundred are, of as many services.
+pub fn waiting(figures: &mut Figures, program: &Path) -> Result<()> {
+    for count in [1, 100] {
+        eprintln!("waiting for {count}: {} s", WAIT.as_secs());
+        let daemon = Daemon::start(program, count, LINES)?;
+        let mut held = Vec::new();
+        for service in &daemon.services {
+            let client = TcpStream::connect(service.front)?;
+            let mut start = service.stage.start()?;
+            start.play(Part {
+                at: service.target,
+                pause: WAIT * 2,
+                clients: 1,
+            })?;
+            held.push((client, start));
+        }
+        let before = daemon.cpu()?;
+        thread::sleep(WAIT);
+        let spent = daemon.cpu()?.saturating_sub(before);
+        let share = 100.0 * spent.as_secs_f64() / WAIT.as_secs_f64();
+        let mut one = |what: &str, value, unit| {
+            let name = format!("{count} waiting for a backend: {what}");
+            figures.one(&name, value, unit, None);
+        };
+        one("CPU in 10 s", micros(spent), Unit::Micros);
+        one("share of one core", share, Unit::Percent);
+    }
     Ok(())
 }
 

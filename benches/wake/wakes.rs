@@ -7,6 +7,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Command, Stdio},
     sync::Mutex,
     thread,
@@ -55,7 +56,7 @@ const BANDS: [Band; 3] = [
         name: "1 to 10 s",
         from: Duration::from_secs(1),
         to: Duration::from_secs(10),
-        lanes: 10,
+        lanes: 8,
     },
 ];
 
@@ -68,12 +69,12 @@ struct Wake {
 }
 
 /// Every band; in the first two each wake alternates with the floor.
-pub fn wakes(figures: &mut Figures, count: u32) -> Result<()> {
+pub fn wakes(figures: &mut Figures, program: &Path, count: u32) -> Result<()> {
     let mut floor = Floor::new()?;
     let mut begun = Vec::new();
     for band in &BANDS {
         eprintln!("wakes, backend listens after {}", band.name);
-        let daemon = Daemon::start(band.lanes as usize, LINES)?;
+        let daemon = Daemon::start(program, band.lanes as usize, LINES)?;
         let mut seen = Vec::new();
         if band.lanes == 1 {
             for _ in 0..count {
@@ -201,7 +202,7 @@ impl Floor {
         let directory = TempDir::new()?;
         Ok(Self {
             program: backend::program()?,
-            target: backend::free_address()?,
+            target: backend::free_addresses(1)?[0],
             stage: Stage::open(directory.path().join("floor.sock"))?,
             _directory: directory,
             spawned: Vec::new(),

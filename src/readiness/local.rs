@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Down, Place, Probe, Reason, connect, pace::interval};
-use crate::sys::{clock, diag::Diag, timer::Timer};
+use super::{Down, Place, Probe, Reason, connect, pace::Asking};
+use crate::sys::{diag::Diag, timer::Timer};
 
 /// How long the kernel alone is asked. A forwarder, or a container's network namespace, never
 /// shows; what is behind it is then found by connecting.
@@ -73,27 +73,27 @@ fn open() -> io::Result<(Diag, Timer)> {
 }
 
 async fn watch(mut diag: Diag, timer: Timer, place: &Place, reason: &Reason) -> io::Result<()> {
-    let begun = clock::now();
+    let asking = Asking::begin();
     let least = if matches!(place, Place::Unix(_)) {
         UNIX_INTERVAL
     } else {
         Duration::ZERO
     };
+    let mut said = false;
     loop {
         match listens(&mut diag, place) {
             Some(true) => return Ok(()),
             Some(false) => {}
             None => return Err(io::ErrorKind::Unsupported.into()),
         }
-        if reason.last().is_none() {
-            let kind = io::ErrorKind::NotConnected;
+        // Once: what a connect says later is more to the point.
+        if !said {
+            said = true;
             reason.set(Down {
-                kind,
+                kind: io::ErrorKind::NotConnected,
                 text: format!("nobody listens at {place}"),
             });
         }
-        timer
-            .sleep(interval(clock::now().since(begun)).max(least))
-            .await?;
+        timer.sleep(asking.pause().max(least)).await?;
     }
 }

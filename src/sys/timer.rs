@@ -57,6 +57,9 @@ impl Timer {
                 read(timer.get_ref().0.as_fd(), &mut [0; 8]).map_err(io::Error::from)
             });
             if let Ok(result) = expired {
+                // One expiry, and it has been read: without this the next sleep would begin with
+                // a read in vain.
+                ready.clear_ready();
                 return result.map(drop);
             }
         }
