@@ -94,11 +94,11 @@ fn check(args: &CheckArgs) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Err(errors) => {
-            for line in &errors.0 {
+        Err(wrong) => {
+            for line in wrong.lines() {
                 eprintln!("{line}");
             }
-            eprintln!("sleepingd: {errors}");
+            eprintln!("sleepingd: {wrong}");
             ExitCode::from(CONFIG)
         }
     }
@@ -148,10 +148,8 @@ fn run(args: RunArgs) -> ExitCode {
 }
 
 fn tell(e: &StartError) {
-    if let StartError::Configuration(errors) = e {
-        for line in &errors.0 {
-            error!("{line}");
-        }
+    if let StartError::Configuration(wrong) = e {
+        wrong.log();
     }
     error!("not started: {e}");
 }
