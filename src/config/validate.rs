@@ -242,7 +242,7 @@ fn destination(definition: &Definition, values: Values<'_>) -> Option<Problem> {
 }
 
 /// Whether a connect to the destination is certain to end at this listener.
-fn leads_to(listener: &ListenAddr, target: &Destination) -> bool {
+pub(super) fn leads_to(listener: &ListenAddr, target: &Destination) -> bool {
     match (listener, target) {
         (ListenAddr::Unix(a), Destination::Unix(b)) => a == b,
         (ListenAddr::Tcp(a), Destination::Tcp(b)) if a == b => true,
