@@ -29,8 +29,8 @@ fn all_errors_come_at_once_and_in_order() {
             "a.conf:7: error: '???' is neither a [section], a KEY=VALUE nor a # comment",
             "b.conf:1: error: 'three' can never reach a destination: it has no TARGET, no \
              START_CMD and no CHECK_CMD",
-            "b.conf:3: error: 'four' listens nowhere: it has no PORT, no SOCKET, and no inherited \
-             socket is named 'four' or 'four'",
+            "b.conf:3: error: 'four' listens nowhere: it has neither PORT nor SOCKET, unless \
+             systemd hands over a socket named 'four'; check with --socket four",
             "b.conf:5: warning: unknown key 'NAME', ignored",
         ]
     );
@@ -51,8 +51,15 @@ fn a_section_may_have_nothing_but_inherited_sockets() {
     assert_eq!(
         said(&loaded),
         [
-            "x.conf:1: error: 'My Web' listens nowhere: it has no PORT, no SOCKET, and no \
+            "x.conf:1: error: 'My Web' listens nowhere: it has neither PORT nor SOCKET, and no \
              inherited socket is named 'My Web' or 'my-web'"
+        ]
+    );
+    assert_eq!(
+        complaints(text),
+        [
+            "x.conf:1: error: 'My Web' listens nowhere: it has neither PORT nor SOCKET, unless \
+             systemd hands over a socket named 'My Web' or 'my-web'; check with --socket my-web"
         ]
     );
     assert_eq!(only("[x]\nSOCKET=a\nSTART_CMD=x").sockets, ["a"]);
