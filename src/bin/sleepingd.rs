@@ -58,6 +58,9 @@ struct CheckArgs {
     /// Check this file instead of those under /etc/sleepingd
     #[arg(short = 'f', long, value_name = "FILE")]
     config_file: Option<PathBuf>,
+    /// Check as if systemd handed over a socket of this name (FileDescriptorName=); may be repeated
+    #[arg(long = "socket", value_name = "NAME")]
+    sockets: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
 }
 
 fn check(args: &CheckArgs) -> ExitCode {
-    match daemon::load_for_foreground(args.config_file.as_deref(), &[]) {
+    match daemon::load_for_foreground(args.config_file.as_deref(), &args.sockets) {
         Ok(loaded) => {
             for warning in loaded.warnings() {
                 eprintln!("{warning}");
@@ -94,11 +97,11 @@ fn check(args: &CheckArgs) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Err(errors) => {
-            for line in &errors.0 {
+        Err(wrong) => {
+            for line in wrong.lines() {
                 eprintln!("{line}");
             }
-            eprintln!("sleepingd: {errors}");
+            eprintln!("sleepingd: {wrong}");
             ExitCode::from(CONFIG)
         }
     }
@@ -148,10 +151,8 @@ fn run(args: RunArgs) -> ExitCode {
 }
 
 fn tell(e: &StartError) {
-    if let StartError::Configuration(errors) = e {
-        for line in &errors.0 {
-            error!("{line}");
-        }
+    if let StartError::Configuration(wrong) = e {
+        wrong.log();
     }
     error!("not started: {e}");
 }

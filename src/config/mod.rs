@@ -9,6 +9,7 @@
 //! sections.rs   entries   -> known keys with sound values (keys.rs, values.rs, addresses.rs)
 //! validate.rs   keys      -> a definition, and what is wrong with the whole of it
 //! clashes.rs    services  -> what no two of them can have
+//! circles.rs    services  -> those that lead to one another for ever
 //! ```
 //!
 //! Nothing here logs, and nothing but [`read_files`] touches the system: whether users, commands
@@ -17,6 +18,7 @@
 use crate::model::{Definition, Origin, ServiceName};
 
 mod addresses;
+mod circles;
 mod clashes;
 mod diagnostic;
 mod explain;
@@ -64,6 +66,8 @@ struct Candidate {
     port_line: usize,
     /// The same of SOCKET.
     socket_line: usize,
+    /// The same of TARGET.
+    target_line: usize,
     active: bool,
     /// An error was found.
     broken: bool,
@@ -84,6 +88,7 @@ pub fn parse(files: &[SourceFile], inherited: &[String]) -> Loaded {
         parse_file(file, inherited, &mut candidates, &mut report);
     }
     clashes::check(&mut candidates, &mut report);
+    circles::check(&mut candidates, &mut report);
     let mut loaded = Loaded::default();
     for candidate in candidates {
         match candidate {
@@ -273,6 +278,7 @@ impl Source<'_> {
         Candidate {
             port_line: values.line(&keys::PORT.info),
             socket_line: values.line(&keys::SOCKET.info),
+            target_line: values.line(&keys::TARGET.info),
             name,
             origin,
             active,

@@ -67,7 +67,7 @@ impl Draft<'_> {
         let unknown = |of: &[&KeyInfo]| values.is_faulty() || of.iter().any(|k| values.is_bad(k));
         let ports = [&keys::PORT.info, &keys::SOCKET.info, &keys::PROXY.info];
         if missing && !unknown(&ports) {
-            problems.push(listens_nowhere(&definition));
+            problems.push(listens_nowhere(&definition, inherited));
         }
         let ways = [
             &keys::TARGET.info,
@@ -212,13 +212,25 @@ fn warning(line: usize, message: String) -> Problem {
     }
 }
 
-fn listens_nowhere(definition: &Definition) -> Problem {
-    let name = &definition.name;
-    let message = format!(
-        "'{name}' listens nowhere: it has no PORT, no SOCKET, and no inherited socket is named \
-         '{name}' or '{}'",
-        definition.slug
-    );
+fn listens_nowhere(definition: &Definition, inherited: &[String]) -> Problem {
+    let (name, slug) = (definition.name.as_str(), definition.slug.as_str());
+    let named = if name == slug {
+        format!("'{name}'")
+    } else {
+        format!("'{name}' or '{slug}'")
+    };
+    // Without any, the files may be meant for systemd and checked by hand.
+    let message = if inherited.is_empty() {
+        format!(
+            "'{name}' listens nowhere: it has neither PORT nor SOCKET, unless systemd hands over \
+             a socket named {named}; check with --socket {slug}"
+        )
+    } else {
+        format!(
+            "'{name}' listens nowhere: it has neither PORT nor SOCKET, and no inherited socket is \
+             named {named}"
+        )
+    };
     error(definition.origin.line, message)
 }
 
@@ -242,7 +254,7 @@ fn destination(definition: &Definition, values: Values<'_>) -> Option<Problem> {
 }
 
 /// Whether a connect to the destination is certain to end at this listener.
-fn leads_to(listener: &ListenAddr, target: &Destination) -> bool {
+pub(super) fn leads_to(listener: &ListenAddr, target: &Destination) -> bool {
     match (listener, target) {
         (ListenAddr::Unix(a), Destination::Unix(b)) => a == b,
         (ListenAddr::Tcp(a), Destination::Tcp(b)) if a == b => true,

@@ -148,7 +148,7 @@ pub struct Reloaded {
 /// Why something was not done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
-    /// Each a sentence; those of a configuration with file and line.
+    /// Each a sentence; those of a configuration with file and line, and its warnings among them.
     pub errors: Vec<String>,
 }
 

@@ -11,17 +11,21 @@ use tracing::{error, warn};
 
 use super::records::write_atomically;
 use crate::{
-    config::{self, Diagnostic, Loaded, ReadError, SourceFile},
+    config::{self, Diagnostic, Loaded, ReadError, Severity, SourceFile},
     sys,
 };
 
 /// Where the last good files are kept, in the runtime directory.
 const LAST_GOOD: &str = "last-good.json";
 
-/// The configuration has errors.
+/// The configuration has errors. It carries everything that is wrong, the warnings too: an unknown
+/// key is often the very reason why another one is missing.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration has {} error(s)", .0.len())]
-pub struct ConfigurationError(pub Vec<String>);
+#[error("the configuration has {} error(s)", self.errors().count())]
+pub struct ConfigurationError {
+    /// At least one error. First the files that could not be read, then the others by line.
+    pub diagnostics: Vec<Diagnostic>,
+}
 
 /// A configuration that may be served.
 #[derive(Debug)]
@@ -43,13 +47,13 @@ pub(super) struct Source {
 /// Reads and checks the files, as the daemon in the foreground does.
 ///
 /// # Errors
-/// Every error there is, one line each.
+/// Every error there is, among the warnings.
 pub fn load_for_foreground(
     explicit: Option<&Path>,
     inherited: &[String],
 ) -> Result<Loaded, ConfigurationError> {
     let files = config::read_files(explicit, nix::unistd::geteuid().is_root())
-        .map_err(|e| lines(e.diagnostics.iter()))?;
+        .map_err(|e| unread(e, inherited))?;
     check(config::parse(&files, inherited))
 }
 
@@ -70,19 +74,48 @@ pub fn missing_accounts(loaded: &Loaded) -> Vec<String> {
 
 fn check(loaded: Loaded) -> Result<Loaded, ConfigurationError> {
     if loaded.errors().next().is_some() {
-        return Err(lines(loaded.errors()));
+        return Err(ConfigurationError {
+            diagnostics: loaded.diagnostics,
+        });
     }
     Ok(loaded)
 }
 
-fn lines<'a>(diagnostics: impl Iterator<Item = &'a Diagnostic>) -> ConfigurationError {
-    ConfigurationError(diagnostics.map(ToString::to_string).collect())
+/// One file that cannot be read does not hide what is wrong with the others.
+fn unread(error: ReadError, inherited: &[String]) -> ConfigurationError {
+    let mut diagnostics = error.diagnostics;
+    diagnostics.extend(config::parse(&error.sound, inherited).diagnostics);
+    ConfigurationError { diagnostics }
+}
+
+impl ConfigurationError {
+    /// What keeps the configuration from being served.
+    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics
+            .iter()
+            .filter(|d| d.severity == Severity::Error)
+    }
+
+    /// Everything that is wrong, one line each.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.diagnostics.iter().map(ToString::to_string)
+    }
+
+    /// Logs everything that is wrong, each as bad as it is.
+    pub fn log(&self) {
+        for diagnostic in &self.diagnostics {
+            match diagnostic.severity {
+                Severity::Error => error!("{diagnostic}"),
+                Severity::Warning => warn!("{diagnostic}"),
+            }
+        }
+    }
 }
 
 impl Source {
     /// What the files say, and nothing else will do; they become the last good ones.
     pub(super) fn load(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
-        let files = self.read().map_err(|e| lines(e.diagnostics.iter()))?;
+        let files = self.read().map_err(|e| unread(e, inherited))?;
         let loaded = check(config::parse(&files, inherited))?;
         for warning in loaded.warnings() {
             warn!("{warning}");
@@ -93,18 +126,16 @@ impl Source {
 
     /// What the files say, or the last good ones said, or what of them is sound: for clients wait.
     pub(super) fn load_anyhow(&self, inherited: &[String]) -> Configuration {
-        let errors = match self.load(inherited) {
+        let wrong = match self.load(inherited) {
             Ok(loaded) => {
                 return Configuration {
                     loaded,
                     caveats: Vec::new(),
                 };
             }
-            Err(ConfigurationError(errors)) => errors,
+            Err(wrong) => wrong,
         };
-        for line in &errors {
-            error!("{line}");
-        }
+        wrong.log();
         let last_good = self
             .last_good()
             .map(|files| config::parse(&files, inherited));
@@ -118,10 +149,10 @@ impl Source {
                 )
             }
         };
+        let first = wrong.errors().next().map(ToString::to_string);
         let caveat = format!(
-            "the configuration has {} error(s), {served}; mend it and reload: {}",
-            errors.len(),
-            errors.first().map_or("", String::as_str),
+            "{wrong}, {served}; mend it and reload: {}",
+            first.unwrap_or_default()
         );
         error!("{caveat}");
         Configuration {

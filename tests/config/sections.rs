@@ -29,8 +29,8 @@ fn all_errors_come_at_once_and_in_order() {
             "a.conf:7: error: '???' is neither a [section], a KEY=VALUE nor a # comment",
             "b.conf:1: error: 'three' can never reach a destination: it has no TARGET, no \
              START_CMD and no CHECK_CMD",
-            "b.conf:3: error: 'four' listens nowhere: it has no PORT, no SOCKET, and no inherited \
-             socket is named 'four' or 'four'",
+            "b.conf:3: error: 'four' listens nowhere: it has neither PORT nor SOCKET, unless \
+             systemd hands over a socket named 'four'; check with --socket four",
             "b.conf:5: warning: unknown key 'NAME', ignored",
         ]
     );
@@ -51,11 +51,78 @@ fn a_section_may_have_nothing_but_inherited_sockets() {
     assert_eq!(
         said(&loaded),
         [
-            "x.conf:1: error: 'My Web' listens nowhere: it has no PORT, no SOCKET, and no \
+            "x.conf:1: error: 'My Web' listens nowhere: it has neither PORT nor SOCKET, and no \
              inherited socket is named 'My Web' or 'my-web'"
         ]
     );
+    assert_eq!(
+        complaints(text),
+        [
+            "x.conf:1: error: 'My Web' listens nowhere: it has neither PORT nor SOCKET, unless \
+             systemd hands over a socket named 'My Web' or 'my-web'; check with --socket my-web"
+        ]
+    );
     assert_eq!(only("[x]\nSOCKET=a\nSTART_CMD=x").sockets, ["a"]);
+}
+
+#[test]
+fn services_cannot_lead_to_one_another_in_a_circle() {
+    let circle = "the way goes in a circle";
+    let end = "one client would become thousands";
+    let two = "[a]\nPORT=127.0.0.1:1\nTARGET=127.0.0.1:2\n[b]\nPORT=127.0.0.1:2\n\
+               TARGET=127.0.0.1:1\n[free]\nPORT=3\nTARGET=127.0.0.1:1\n";
+    let loaded = load(two);
+    assert_eq!(
+        said(&loaded),
+        [format!(
+            "x.conf:3: error: TARGET: {circle}, 'a' (x.conf:1) -> 'b' (x.conf:4) -> 'a': {end}"
+        )]
+    );
+    assert_eq!(names(&loaded), ["free"]);
+
+    // Over a wildcard, a name, a path, one of several, and two files.
+    let files = [
+        file("a.conf", "[a]\nPORT=1\nTARGET=10.9.9.9:1 localhost:2\n"),
+        file(
+            "b.conf",
+            "[c]\nPORT=/run/c\nTARGET=[::1]:1\n[b]\nPORT=0.0.0.0:2\nTARGET=/run/c\n",
+        ),
+    ];
+    let loaded = config::parse(&files, &[]);
+    assert_eq!(
+        said(&loaded),
+        [format!(
+            "a.conf:3: error: TARGET: {circle}, 'a' (a.conf:1) -> 'b' (b.conf:4) -> \
+             'c' (b.conf:1) -> 'a': {end}"
+        )]
+    );
+    assert_eq!(names(&loaded), [""; 0]);
+}
+
+#[test]
+fn a_chain_of_services_is_no_circle() {
+    for text in [
+        "[a]\nPORT=1\nTARGET=127.0.0.1:2\n[b]\nPORT=2\nTARGET=127.0.0.1:3\n",
+        // Nobody knows whose address that is.
+        "[a]\nPORT=1\nTARGET=10.0.0.1:2\n[b]\nPORT=2\nTARGET=10.0.0.1:1\n",
+        "[a]\nPORT=1\nTARGET=127.0.0.1:2\n[b]\nACTIVE=no\nPORT=2\nTARGET=127.0.0.1:1\n",
+    ] {
+        assert_eq!(complaints(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_circle_that_a_broken_section_closes_is_said_and_leaves_the_sound_ones() {
+    let loaded =
+        load("[a]\nPORT=1\nTARGET=127.0.0.1:2\n[b]\nPORT=2\nTARGET=127.0.0.1:1\nIDLE_TIME=soon\n");
+    let said = said(&loaded);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("in a circle"), "{said:?}");
+    assert!(
+        said[1].starts_with("x.conf:7: error: IDLE_TIME"),
+        "{said:?}"
+    );
+    assert_eq!(names(&loaded), ["a"]);
 }
 
 #[test]

@@ -61,6 +61,26 @@ fn check_explains_what_is_sound_and_fails_with_78_for_what_is_not() {
 }
 
 #[test]
+fn check_can_be_told_which_sockets_systemd_would_hand_over() {
+    let stage = Stage::new();
+    stage.configure("[My Web]\nTARGET=127.0.0.1:2\n[db]\nTARGET=127.0.0.1:3\n");
+    let file = stage.path("sleepingd.conf");
+    let check = ["check", "-f", file.to_str().unwrap()];
+    let ended = stage.sleepingd(&check);
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    let advice = "named 'My Web' or 'my-web'; check with --socket my-web";
+    assert!(ended.stderr.contains(advice), "{ended:?}");
+
+    let sockets = ["--socket", "my-web", "--socket", "db"];
+    let ended = stage.sleepingd(&[&check[..], &sockets[..2]].concat());
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("'db' listens nowhere"), "{ended:?}");
+    assert!(!ended.stderr.contains("'My Web'"), "{ended:?}");
+    let ended = stage.sleepingd(&[&check[..], &sockets[..]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
 fn sleepingctl_tells_awake_asleep_unknown_and_no_daemon_apart() {
     let stage = Stage::new();
     let (awake, asleep, back) = (stage.address(), stage.address(), stage.address());

@@ -24,6 +24,26 @@ fn a_file_with_errors_is_refused_with_every_one_of_them_and_78() {
 }
 
 #[test]
+fn errors_do_not_hide_the_warnings_that_explain_them() {
+    let stage = Stage::new();
+    let text = "[a]\nPOTR=127.0.0.1:1\nTARGET=127.0.0.1:2\n";
+    let ended = stage.refused(text);
+    let file = stage.path("sleepingd.conf");
+    let checked = stage.sleepingd(&["check", "-f", file.to_str().unwrap()]);
+    for ended in [ended, checked] {
+        assert_eq!(ended.code, Some(78), "{ended:?}");
+        let nowhere = ended
+            .stderr
+            .find("sleepingd.conf:1: error: 'a' listens nowhere");
+        let unknown = ended
+            .stderr
+            .find("sleepingd.conf:2: warning: unknown key 'POTR'");
+        assert!(nowhere.is_some() && nowhere < unknown, "{ended:?}");
+        assert!(ended.stderr.contains("has 1 error(s)"), "{ended:?}");
+    }
+}
+
+#[test]
 fn no_file_and_no_service_are_78() {
     let stage = Stage::new();
     let ended = stage.sleepingd(&["-f", "/nonexistent/sleepingd.conf"]);

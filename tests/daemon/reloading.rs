@@ -137,11 +137,16 @@ fn a_broken_file_changes_nothing_and_says_where_it_is_broken() {
     let mut client = connect(front);
     let mut server = backend.accept();
 
-    stage.configure(&format!("{good}[bad]\nPORT=70000\n"));
+    stage.configure(&format!(
+        "{good}IDEL_TIME=5\n[bad]\nPORT=70000\nTARGET={back}\n"
+    ));
     let reload = daemon.ctl(&["reload"]);
     assert_eq!(reload.code, Some(78), "{reload:?}");
-    assert!(reload.stderr.contains("sleepingd.conf:5: "), "{reload:?}");
-    daemon.says("not reloaded, what ran goes on: the configuration has ");
+    for wrong in [":4: warning: unknown key 'IDEL_TIME'", ":6: error: PORT"] {
+        assert!(reload.stderr.contains(wrong), "{wrong} in {reload:?}");
+        daemon.says(wrong);
+    }
+    daemon.says("not reloaded, what ran goes on: the configuration has 1 error(s)");
     client.write_all(b"on").unwrap();
     assert_eq!(take(&mut server, 2), b"on");
     let _next = connect(front);

@@ -165,7 +165,8 @@ impl Supervisor {
         }
     }
 
-    /// Reads the files again. With any error in them, nothing changes.
+    /// Reads the files again. With any error in them, nothing changes; what comes back then are
+    /// the warnings too.
     fn reload(&mut self) -> Result<api::Reloaded, Vec<String>> {
         self.tell(Notifier::reloading);
         let outcome = self.source.load(&self.sockets.names());
@@ -183,12 +184,10 @@ impl Supervisor {
                     Err(self.caveats.clone())
                 }
             }
-            Err(errors) => {
-                for line in &errors.0 {
-                    error!("{line}");
-                }
-                error!("not reloaded, what ran goes on: {errors}");
-                Err(errors.0)
+            Err(wrong) => {
+                wrong.log();
+                error!("not reloaded, what ran goes on: {wrong}");
+                Err(wrong.lines().collect())
             }
         };
         self.tell(Notifier::ready);
