@@ -65,10 +65,11 @@ pub struct Canceller(Arc<Notify>);
 /// Keeps the read ends of commands' pipes for the time when this daemon is gone: systemd's
 /// descriptor store, for instance. It may be called from any thread.
 pub trait PipeKeeper: Send + Sync {
-    /// Keeps a duplicate of this pipe under this name: at most 255 bytes, no colon.
+    /// Keeps a duplicate of this pipe under this name: at most 255 bytes, no colon. It may wait a
+    /// moment, so it is not for the runtime's thread.
     fn keep(&self, name: &str, fd: BorrowedFd<'_>);
 
-    /// Nobody writes to the pipe of this name any more.
+    /// Nobody writes to the pipe of this name any more. It never waits.
     fn release(&self, name: &str);
 }
 

@@ -1,8 +1,7 @@
 //! The control socket's file.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt, chown},
         net::UnixListener,
@@ -12,7 +11,6 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
     sys::{
         socket::{
             AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, listen,
@@ -52,6 +50,11 @@ pub enum BindError {
 /// Listens at `path`, for its owner and, if there is one, `group`. What a dead daemon left there
 /// is replaced; a living one is refused. The directory must exist.
 ///
+/// The caller holds the lock of the runtime directory that `path` is in: of two daemons that start
+/// at once, each could take the other's socket, bound but not yet listening, for a dead one's.
+/// There is no second lock here. One on the directory itself would be for anybody to take, because
+/// flock(2) asks for no more than a descriptor to read from.
+///
 /// At no moment may anybody connect who may not later: the file is born with mode 0600 (bind(2)
 /// takes the mode of the socket, whatever the umask), and is opened to the group only after it
 /// belongs to the right one. The listener is nonblocking and CLOEXEC.
@@ -66,14 +69,6 @@ pub fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, BindError> 
             source,
         }
     };
-    // Two daemons that start at once must not both take the other's socket for a dead one's.
-    let directory = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let directory = File::open(directory).map_err(failed("open its directory"))?;
-    let _alone = Flock::lock(directory, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| failed("lock its directory")(errno.into()))?;
     clear(path)?;
 
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -159,6 +154,16 @@ mod tests {
         drop(listener);
         assert!(path.exists(), "closing does not remove the file");
         bind(&path, None).unwrap();
+    }
+
+    #[test]
+    fn who_can_read_the_directory_cannot_keep_the_daemon_from_starting() {
+        use nix::fcntl::{Flock, FlockArg};
+
+        let directory = tempfile::tempdir().unwrap();
+        let readable = fs::File::open(directory.path()).unwrap();
+        let _held = Flock::lock(readable, FlockArg::LockExclusiveNonblock).unwrap();
+        bind(&directory.path().join("control.sock"), None).unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) struct Store(pub(super) std::sync::Arc<Notifier>);
 
 impl PipeKeeper for Store {
     fn keep(&self, name: &str, fd: BorrowedFd<'_>) {
-        if let Err(e) = self.0.store(name, fd) {
+        if let Err(e) = self.0.store_and_wait(name, fd) {
             warn!("'{name}' is not kept over a restart: {e}");
         }
     }

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +19,9 @@ use crate::{
 
 /// Without a limit that is known, that of a bare shell.
 const NOFILE_FALLBACK: u64 = 1024;
+
+/// Who may open the lock: its owner.
+const LOCK_MODE: u32 = 0o600;
 
 /// What the daemon is started with.
 #[derive(Debug)]
@@ -109,18 +112,33 @@ impl Runtime {
             .mode(0o755)
             .create(&path);
         made.map_err(failed)?;
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path.join("lock"))
-            .map_err(failed)?;
+        let file = lock_file(&path.join("lock")).map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(Self { path, _lock: lock })),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(StartError::AlreadyRunning(path)),
             Err((_, errno)) => Err(failed(errno.into())),
         }
     }
+}
+
+/// The file that is locked, for its owner alone. Whoever can open a file, be it to read, can lock
+/// it (flock(2)), and keep the daemon from starting.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(LOCK_MODE)
+        // Neither another's file through a link, nor a wait for the reader of a FIFO.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let why = "its 'lock' is not a regular file; remove it";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    // It may have been there, open to others.
+    file.set_permissions(fs::Permissions::from_mode(LOCK_MODE))?;
+    Ok(file)
 }
 
 /// As many descriptors as may be had; says how many.
@@ -131,5 +149,77 @@ pub(super) fn raise_limits() -> u64 {
             warn!("the limit of open files stays as it is: {e}");
             NOFILE_FALLBACK
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, process::Command};
+
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn only_its_owner_can_open_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = directory.path().join("lock");
+        drop(Runtime::claim(Some(directory.path())).unwrap());
+        assert_eq!(mode(&lock), 0o600, "made");
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+        let held = Runtime::claim(Some(directory.path())).unwrap();
+        assert_eq!(mode(&lock), 0o600, "found");
+        assert!(matches!(
+            Runtime::claim(Some(directory.path())),
+            Err(StartError::AlreadyRunning(_))
+        ));
+        drop(held);
+    }
+
+    #[test]
+    fn another_user_cannot_keep_the_daemon_from_starting() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can be another user");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        drop(Runtime::claim(Some(directory.path())).unwrap());
+        let mut nobody = Command::new("setpriv");
+        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let locked = nobody
+            .args(["flock", "--nonblock"])
+            .arg(directory.path().join("lock"))
+            .arg("true")
+            .output();
+        let locked = locked.expect("setpriv is part of util-linux");
+        let said = String::from_utf8_lossy(&locked.stderr);
+        assert!(said.contains("Permission denied"), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = directory.path().join("lock");
+        let theirs = directory.path().join("theirs");
+        fs::write(&theirs, "").unwrap();
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&theirs, &lock).unwrap();
+        assert!(Runtime::claim(Some(directory.path())).is_err(), "a link");
+        assert_eq!(mode(&theirs), 0o644);
+        fs::remove_file(&lock).unwrap();
+        nix::unistd::mkfifo(&lock, Mode::S_IRWXU).unwrap();
+        assert!(Runtime::claim(Some(directory.path())).is_err(), "no reader");
+        let _reader = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&lock)
+            .unwrap();
+        let error = Runtime::claim(Some(directory.path())).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 }

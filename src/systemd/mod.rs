@@ -6,6 +6,7 @@
 pub mod job;
 pub mod journal;
 pub mod notify;
+mod outbox;
 pub mod sockets;
 
 pub use job::{Job, stop_sockets, unit_job};

@@ -13,7 +13,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,6 +29,7 @@ use nix::{
 };
 use sd_notify::NotifyState;
 
+use super::outbox::{Letter, Outbox};
 use crate::sys::{
     clock,
     inherit::{self, InheritError},
@@ -47,6 +48,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Default)]
 pub struct Notifier {
     link: Option<Arc<Link>>,
+    /// From the first message on that it is for: until then there must be no thread.
+    outbox: Arc<Mutex<Option<Arc<Outbox>>>>,
     watchdog: Option<Duration>,
 }
 
@@ -124,6 +127,7 @@ impl Notifier {
         });
         Ok(Self {
             link: link.transpose()?,
+            outbox: Arc::default(),
             watchdog: watchdog.filter(|w| !w.is_zero()),
         })
     }
@@ -207,27 +211,63 @@ impl Notifier {
     /// FileDescriptorStoreMax= it takes none.
     ///
     /// # Errors
-    /// Where the name cannot be one, or the message did not go out.
+    /// Where the name cannot be one, or nothing can be queued. Returns at once: it goes out in
+    /// its turn, before what is asked later, and what does not is logged.
     pub fn store(&self, name: &str, fd: BorrowedFd<'_>) -> Result<(), NotifyError> {
-        check_name(name)?;
-        self.send(
-            &[NotifyState::FdStore, NotifyState::FdName(name)],
-            &[fd],
-            Delivery::Needed,
-        )
+        self.post(NotifyState::FdStore, name, Some(fd)).map(drop)
+    }
+
+    /// The same, and waits a moment until it is done. Not for a runtime's thread.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn store_and_wait(&self, name: &str, fd: BorrowedFd<'_>) -> Result<(), NotifyError> {
+        if let Some((outbox, number)) = self.post(NotifyState::FdStore, name, Some(fd))? {
+            outbox.wait(number);
+        }
+        Ok(())
     }
 
     /// Has systemd forget every descriptor stored under this name.
     ///
     /// # Errors
-    /// Where the name cannot be one, or the message did not go out.
+    /// As [`Self::store`].
     pub fn remove(&self, name: &str) -> Result<(), NotifyError> {
+        self.post(NotifyState::FdStoreRemove, name, None).map(drop)
+    }
+
+    fn post(
+        &self,
+        what: NotifyState<'_>,
+        name: &str,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<(Arc<Outbox>, u64)>, NotifyError> {
         check_name(name)?;
-        self.send(
-            &[NotifyState::FdStoreRemove, NotifyState::FdName(name)],
-            &[],
-            Delivery::Needed,
-        )
+        let Some(link) = &self.link else {
+            return Ok(None);
+        };
+        let failed = |source| NotifyError::Send {
+            message: what.to_string(),
+            source,
+        };
+        let fd = fd.map(|fd| fd.try_clone_to_owned()).transpose();
+        let fd = fd.map_err(failed)?;
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let outbox = match &*outbox {
+            Some(outbox) => Arc::clone(outbox),
+            None => {
+                let link = Arc::clone(link);
+                let send = move |letter: &Letter| {
+                    link.send(letter.text.as_bytes(), &letter.fds(), Delivery::Needed)
+                };
+                let started = Arc::new(Outbox::start(PATIENCE, send).map_err(failed)?);
+                *outbox = Some(Arc::clone(&started));
+                started
+            }
+        };
+        let text = format!("{what}\n{}", NotifyState::FdName(name));
+        let number = outbox.post(Letter { text, fd });
+        Ok(Some((outbox, number)))
     }
 
     fn send(
@@ -473,6 +513,26 @@ mod tests {
             clock::now().since(before) < PATIENCE * 20,
             "but not for ever"
         );
+    }
+
+    #[test]
+    fn nobody_waits_to_store_or_remove_and_the_order_is_kept() {
+        let manager = Manager::new(None);
+        let mut stuffed = 0;
+        while manager.notifier.watchdog().is_ok() {
+            stuffed += 1;
+        }
+        let before = clock::now();
+        manager.notifier.store("a", io::stdin().as_fd()).unwrap();
+        manager.notifier.remove("a").unwrap();
+        manager.notifier.store("b", io::stdin().as_fd()).unwrap();
+        assert!(clock::now().since(before) < Duration::from_millis(20));
+        for _ in 0..stuffed {
+            assert_eq!(manager.heard(), "WATCHDOG=1");
+        }
+        assert_eq!(manager.heard(), "FDSTORE=1\nFDNAME=a");
+        assert_eq!(manager.heard(), "FDSTOREREMOVE=1\nFDNAME=a");
+        assert_eq!(manager.heard(), "FDSTORE=1\nFDNAME=b");
     }
 
     #[test]

@@ -23,7 +23,8 @@ keys! {
     /// Forms: `10080` or `:10080` (all addresses, IPv6 and IPv4), `127.0.0.1:10080`,
     /// `[::1]:80`, `localhost:80` (127.0.0.1) and `/run/x.sock`. `interface:eth0:5000` and host
     /// names are not supported yet. Several are separated by spaces, or the key is repeated.
-    /// `-` is none, as in sleeping-beauty.
+    /// `-` is none, as in sleeping-beauty. Everybody may connect to a unix socket that we make
+    /// (mode 0666, as systemd's own); a socket unit can say otherwise (SocketMode=).
     PORT: Vec<ListenAddr> = addresses::listeners {
         takes: "addresses",
         meaning: "addresses to listen on: `10080`, `127.0.0.1:10080`, `[::1]:80`, `:5000`, \

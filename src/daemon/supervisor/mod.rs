@@ -176,11 +176,13 @@ impl Supervisor {
                 let services = loaded.definitions.len();
                 // What cannot be bound is an error, but the rest has taken effect by then.
                 self.caveats = self.apply(loaded);
-                info!("reloaded: {services} service(s)");
                 if self.caveats.is_empty() {
+                    info!("reloaded: {services} service(s)");
                     let services = u64::try_from(services).unwrap_or(u64::MAX);
                     Ok(api::Reloaded { services, warnings })
                 } else {
+                    let closed = self.caveats.len();
+                    warn!("reloaded, but {closed} port(s) are not open");
                     Err(self.caveats.clone())
                 }
             }

@@ -1,11 +1,12 @@
 //! Listening sockets: inherited or our own.
 
 use std::{
+    fs::{OpenOptions, Permissions},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-        unix::fs::FileTypeExt,
+        unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
     },
     path::Path,
 };
@@ -18,6 +19,9 @@ use crate::model::{ClientAddr, ListenAddr, LocalAddr};
 
 /// How many clients may wait in the kernel; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Everybody may connect, as by default with systemd (SocketMode=, systemd.socket(5)).
+const UNIX_MODE: u32 = 0o666;
 
 /// A listening stream socket, nonblocking and close-on-exec.
 ///
@@ -186,6 +190,8 @@ impl ListenSocket {
             }
             bound => bound?,
         }
+        // Before anybody can connect.
+        open_to_everybody(path)?;
         socket.listen(BACKLOG)?;
         Ok(Self {
             fd: socket.into(),
@@ -227,6 +233,22 @@ fn no_ipv6(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
     )
+}
+
+/// Gives the socket its mode; bind(2) makes it as the umask says.
+///
+/// By a descriptor: in a directory that others may write to, the path may be a link by now, and
+/// what it leads to must not be opened to everybody.
+fn open_to_everybody(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(path)?;
+    if !file.metadata()?.file_type().is_socket() {
+        return Err(io::Error::other("somebody has replaced the socket"));
+    }
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::set_permissions(itself, Permissions::from_mode(UNIX_MODE))
 }
 
 /// Whether the path is a socket that nobody listens on any more.

@@ -169,6 +169,9 @@ fn a_stale_unix_socket_is_replaced_and_nothing_else_is() {
     let addr = ListenAddr::Unix(path.clone());
     let first = ListenSocket::bind(&addr).unwrap();
     assert_eq!(first.listen_addr().unwrap(), addr);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o7777, 0o666, "everybody may connect");
     let taken = ListenSocket::bind(&addr).unwrap_err();
     assert_eq!(taken.kind(), ErrorKind::AddrInUse, "somebody listens there");
     drop(first);

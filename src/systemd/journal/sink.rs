@@ -40,7 +40,7 @@ pub enum Look {
         /// With colour.
         colour: bool,
     },
-    /// For a file or a pipe: level, message.
+    /// For a file or a pipe: time, level, message.
     Plain,
     /// For systemd: `<N>` and the message (sd-daemon(3)).
     Prefixed,
@@ -164,6 +164,7 @@ fn sentence(record: &Record) -> String {
         match name {
             // In the headline already; a number for catalogues.
             "sleepingd_service" | "message_id" => {}
+            "remote_addr" if text.contains(value) => {}
             _ => details.push(format!("{}={value}", name.trim_start_matches("sleepingd_"))),
         }
     }
@@ -181,8 +182,9 @@ impl Look {
     fn line(self, level: Level, text: &str, now: impl FnOnce() -> String) -> String {
         let mut line = match self {
             Self::Prefixed => format!("<{}>", severity(level)),
-            Self::Plain => format!("{}: ", word(level)),
-            Self::Terminal { colour: false } => format!("{} {}: ", now(), word(level)),
+            Self::Plain | Self::Terminal { colour: false } => {
+                format!("{} {}: ", now(), word(level))
+            }
             Self::Terminal { colour: true } => {
                 format!("{} {}{}\x1b[0m: ", now(), colour(level), word(level))
             }
@@ -358,7 +360,7 @@ mod tests {
             line(Look::Prefixed, "a\n<0>b\x1b[2J"),
             "<4>a\\n<0>b\\u{1b}[2J\n"
         );
-        assert_eq!(line(Look::Plain, "é"), "warning: é\n");
+        assert_eq!(line(Look::Plain, "é"), "now warning: é\n");
         assert_eq!(
             line(Look::Terminal { colour: false }, "x"),
             "now warning: x\n"
