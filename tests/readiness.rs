@@ -19,7 +19,7 @@ use sleepingd::{
     sys::clock,
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 /// More than any of this takes, on any machine.
 const LONG: Duration = Duration::from_secs(30);
@@ -120,6 +120,44 @@ async fn a_backend_is_found_well_within_a_millisecond_of_its_listen() {
     );
     // The bar is 0.3 ms on a quiet machine; a timer of 1 ms would need twice this.
     assert!(delays[ROUNDS / 2] < Duration::from_millis(1), "{delays:?}");
+}
+
+/// After a second connects are tried beside the questions to the kernel. Where the listener comes
+/// up just then both find it, and what has been connected must not be closed: the backend would
+/// serve nobody, and one that serves once would be spent.
+#[tokio::test]
+async fn no_connection_is_made_and_then_forgotten() {
+    let mut waits = JoinSet::new();
+    let mut listeners = Vec::new();
+    for _ in 0..40 {
+        let (socket, address) = bound();
+        listeners.push(socket.try_clone().unwrap());
+        waits.spawn(async move {
+            let destinations = [Destination::Tcp(address)];
+            let verdict = wait(target(&destinations, &[]), &Reason::default()).await;
+            let Verdict::Up { connection, .. } = &verdict else {
+                panic!("{verdict:?}");
+            };
+            let touched = was_touched(&socket);
+            assert_eq!(touched, connection.is_some(), "a connection was forgotten");
+            assert!(!was_touched(&socket), "there were two connections");
+        });
+    }
+    // Most between the last question before the first connect, and that connect. Whenever it is,
+    // it must be true.
+    let listening = thread::spawn(move || {
+        #[allow(clippy::disallowed_methods)] // A backend's start takes time; that is the test.
+        thread::sleep(Duration::from_millis(994));
+        for listener in listeners {
+            listener.listen(8).unwrap();
+            #[allow(clippy::disallowed_methods)] // As above.
+            thread::sleep(Duration::from_micros(100));
+        }
+    });
+    while let Some(ended) = waits.join_next().await {
+        ended.unwrap();
+    }
+    listening.join().unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A thousand clients at once, of a service that sleeps.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +14,7 @@ use crate::{
     daemon::Daemon,
     figures::{Figures, Unit},
     quiet,
-    script::{LIMIT, MESSAGE, Part, now},
+    script::{LIMIT, MESSAGE, Part},
 };
 
 /// Long enough that all clients wait before the backend listens.
@@ -45,7 +45,7 @@ pub fn crowd(figures: &mut Figures, program: &Path, clients: u32) -> Result<()> 
     let stamps = start.stamps();
     let served = all.join().map_err(|_| "the clients panicked")??;
     // All have been answered, or given up; now they have left, and it goes back to sleep.
-    let stamps = stamps?;
+    let stamps = stamps.map_err(|e| format!("{e}\n{}", daemon.log()))?;
     start.ended()?;
     daemon.until_asleep(service)?;
     let starts = 1 + service.stage.uncalled()?;
@@ -76,12 +76,20 @@ async fn together(front: SocketAddr, clients: u32) -> u32 {
         tasks.spawn(one(front, number));
     }
     let mut open = Vec::new();
+    let mut lost = BTreeMap::<String, u32>::new();
     while let Some(served) = tasks.join_next().await {
-        match served {
-            Ok(Ok(stream)) => open.push(stream),
-            Ok(Err(e)) => eprintln!("a client is lost at {:?}: {e}", now()),
-            Err(e) => eprintln!("a client panicked: {e}"),
-        }
+        let why = match served {
+            Ok(Ok(stream)) => {
+                open.push(stream);
+                continue;
+            }
+            Ok(Err(e)) => e.to_string(),
+            Err(e) => format!("it panicked: {e}"),
+        };
+        *lost.entry(why).or_default() += 1;
+    }
+    for (why, count) in lost {
+        eprintln!("{count} clients are lost: {why}");
     }
     u32::try_from(open.len()).unwrap_or(0)
 }

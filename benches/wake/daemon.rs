@@ -132,12 +132,18 @@ impl Daemon {
         let begun = now();
         while !done(self.runtime.block_on(self.client.status()).ok().as_ref()) {
             if now() - begun > LIMIT {
-                let log = fs::read_to_string(self.directory.path().join("log"))?;
+                let log = self.log();
                 return Err(format!("waited {LIMIT:?} in vain until {what}:\n{log}").into());
             }
             thread::sleep(Duration::from_millis(2));
         }
         Ok(())
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.directory.path().join("log"));
+        log.unwrap_or_else(|e| format!("its log cannot be read: {e}"))
     }
 
     // === what it costs ===

@@ -132,8 +132,8 @@ impl Actor {
         }
     }
 
-    /// Serves until every generation of the service is gone.
-    pub(super) async fn run(mut self) {
+    /// Serves until every generation of the service is gone. To be called once.
+    pub(super) async fn run(&mut self) {
         let outputs = self.service.start(clock::now());
         self.carry_out(outputs);
         let timer = tokio::time::sleep(Duration::ZERO);

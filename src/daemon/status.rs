@@ -126,6 +126,11 @@ pub(super) fn in_words<'a>(gauges: impl Iterator<Item = &'a Arc<Gauge>>) -> Stri
     )
 }
 
+/// Whether none is awake, or has a client.
+pub(super) fn all_asleep<'a>(mut gauges: impl Iterator<Item = &'a Arc<Gauge>>) -> bool {
+    gauges.all(|gauge| !gauge.awake.load(Relaxed) && gauge.relays.load(Relaxed) == 0)
+}
+
 /// One service, for the control socket.
 pub(super) fn of_service(
     definition: &Definition,

@@ -1,6 +1,13 @@
 //! Connecting, where nothing else tells whether somebody is there.
 
-use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use nix::{
     libc,
@@ -24,19 +31,47 @@ const FIRST_LOCAL_PAUSE: Duration = Duration::from_millis(100);
 /// A name with more addresses than this has too many to try.
 const ADDRESS_LIMIT: usize = 16;
 
-/// Connects again and again until it succeeds, or fails in a way that waiting does not cure.
-pub async fn until_up(place: &Place, limit: Duration, reason: &Reason) -> Probe {
+/// The attempts of [`until_up`], as somebody sees them who learns otherwise that the place is up.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    under_way: AtomicBool,
+    last: AtomicBool,
+}
+
+/// Connects again and again until it succeeds, or fails in a way that waiting does not cure. After
+/// [`Attempts::finish`] the attempt that is under way is the last: if it fails, somebody else has
+/// found the place to be up.
+pub async fn until_up(
+    place: &Place,
+    limit: Duration,
+    reason: &Reason,
+    attempts: &Attempts,
+) -> Probe {
     let first = match place {
         Place::Here(_) | Place::Unix(_) => FIRST_LOCAL_PAUSE,
         Place::Elsewhere(_) | Place::Host(..) => FIRST_PAUSE,
     };
     let mut pauses = BackOff::new(first, LONGEST_PAUSE);
     loop {
+        attempts.under_way.store(true, Ordering::Relaxed);
         match once(place, limit).await {
+            Probe::Down(_) if attempts.last.load(Ordering::Relaxed) => return Probe::Up(None),
             Probe::Down(down) => reason.set(down),
             certain => return certain,
         }
+        attempts.under_way.store(false, Ordering::Relaxed);
         tokio::time::sleep(pauses.step()).await;
+    }
+}
+
+// === impl Attempts ===
+
+impl Attempts {
+    /// Makes no more than the one that is under way; says whether there is one. Then its outcome
+    /// is to be waited for: it may have connected, and whoever listens must not find it closed.
+    pub fn finish(&self) -> bool {
+        self.last.store(true, Ordering::Relaxed);
+        self.under_way.load(Ordering::Relaxed)
     }
 }
 

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Down, Place, Probe, Reason, connect, pace::Asking};
+use super::{
+    Down, Place, Probe, Reason,
+    connect::{self, Attempts},
+    pace::Asking,
+};
 use crate::sys::{diag::Diag, timer::Timer};
 
 /// How long the kernel alone is asked. A forwarder, or a container's network namespace, never
@@ -21,11 +25,12 @@ pub async fn until_up(place: &Place, limit: Duration, reason: &Reason) -> Probe 
     let (diag, timer) = match open() {
         Ok(both) => both,
         // Nobody can be asked here (no netlink, no descriptors): connecting always works.
-        Err(_) => return connect::until_up(place, limit, reason).await,
+        Err(_) => return connect::until_up(place, limit, reason, &Attempts::default()).await,
     };
+    let attempts = Attempts::default();
     let connecting = async {
         tokio::time::sleep(KERNEL_ONLY).await;
-        connect::until_up(place, limit, reason).await
+        connect::until_up(place, limit, reason, &attempts).await
     };
     tokio::pin!(connecting);
     tokio::select! {
@@ -33,6 +38,8 @@ pub async fn until_up(place: &Place, limit: Duration, reason: &Reason) -> Probe 
         biased;
         probe = &mut connecting => probe,
         listening = watch(diag, timer, place, reason) => match listening {
+            // Nor if it is on its way: the one who listens may have it already.
+            Ok(()) if attempts.finish() => connecting.await,
             Ok(()) => Probe::Up(None),
             // The kernel has stopped answering.
             Err(_) => connecting.await,

@@ -225,7 +225,9 @@ fn nowhere() -> Verdict {
 async fn until_up(place: Place, limit: Duration, reason: Reason) -> Probe {
     match place {
         Place::Here(_) | Place::Unix(_) => local::until_up(&place, limit, &reason).await,
-        Place::Elsewhere(_) | Place::Host(..) => connect::until_up(&place, limit, &reason).await,
+        Place::Elsewhere(_) | Place::Host(..) => {
+            connect::until_up(&place, limit, &reason, &connect::Attempts::default()).await
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod diag;
 pub mod fd;
 pub mod inherit;
 pub mod listener;
+pub mod memory;
 pub mod net;
 pub mod pipe;
 pub mod process;

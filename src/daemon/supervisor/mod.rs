@@ -23,7 +23,7 @@ use super::{
 use crate::{
     control::api,
     model::{Definition, Slug},
-    sys::clock,
+    sys::{clock, memory},
     systemd::Notifier,
 };
 
@@ -144,6 +144,10 @@ impl Supervisor {
                 }
                 () = until(tell_at) => {
                     self.tell_status();
+                    if self.all_asleep() {
+                        // What a crowd of clients needed is not kept until the next one.
+                        memory::give_back();
+                    }
                     told = Instant::now();
                     tell_at = None;
                 }
@@ -246,6 +250,10 @@ impl Supervisor {
 
     fn words(&self) -> String {
         status::in_words(self.services.values().map(|running| &running.gauge))
+    }
+
+    fn all_asleep(&self) -> bool {
+        status::all_asleep(self.services.values().map(|running| &running.gauge))
     }
 
     fn tell_status(&self) {

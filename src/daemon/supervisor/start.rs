@@ -188,7 +188,7 @@ impl Supervisor {
         let (to, inbox) = mpsc::unbounded_channel();
         let gauge = Gauge::new(&self.totals);
         let record = self.common.records.read(&definition.slug);
-        let actor = Actor::new(
+        let mut actor = Actor::new(
             &definition,
             record,
             self.common.clone(),
@@ -200,6 +200,7 @@ impl Supervisor {
         self.actors.spawn({
             let slug = slug.clone();
             async move {
+                // Borrowed: a future stores twice what it is given and keeps.
                 actor.run().await;
                 slug
             }
