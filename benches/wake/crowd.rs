@@ -65,7 +65,8 @@ pub fn crowd(figures: &mut Figures, program: &Path, clients: u32) -> Result<()> 
         None,
     );
     std::thread::park_timeout(SETTLE);
-    quiet::weigh(figures, &name("asleep again"), daemon.weight()?);
+    let weight = daemon.weight()?;
+    quiet::weigh(figures, &name("asleep again"), weight, Some(quiet::PSS_BAR));
     Ok(())
 }
 

@@ -21,7 +21,7 @@ const WATCH: Duration = Duration::from_secs(30);
 /// How long a backend is waited for.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Under 3 MiB.
+/// Under 3 MiB, with one service. With many the row is there to show what each of them adds.
 pub const PSS_BAR: f64 = 3072.0;
 
 /// Nothing of this ever wakes.
@@ -38,7 +38,13 @@ pub fn idle(figures: &mut Figures, program: &Path) -> Result<()> {
         thread::sleep(WATCH);
         let (threads, switched) = daemon.threads()?;
         let spent = daemon.cpu()?.saturating_sub(cpu);
-        weigh(figures, &format!("idle, {count} asleep"), daemon.weight()?);
+        let name = format!("idle, {count} asleep");
+        weigh(
+            figures,
+            &name,
+            daemon.weight()?,
+            (count == 1).then_some(PSS_BAR),
+        );
         let mut one = |what: &str, value, unit, bar| {
             figures.one(&format!("idle, {count} asleep: {what}"), value, unit, bar);
         };
@@ -81,11 +87,11 @@ pub fn waiting(figures: &mut Figures, program: &Path) -> Result<()> {
 }
 
 /// Three rows: what the daemon weighs.
-pub fn weigh(figures: &mut Figures, name: &str, weight: Weight) {
+pub fn weigh(figures: &mut Figures, name: &str, weight: Weight, bar: Option<f64>) {
     let kib = |figures: &mut Figures, what: &str, kib: u64, bar| {
         figures.one(&format!("{name}: {what}"), kib as f64, Unit::Kib, bar);
     };
-    kib(figures, "PSS", weight.pss, Some(PSS_BAR));
+    kib(figures, "PSS", weight.pss, bar);
     kib(figures, "private", weight.private, None);
     kib(figures, "RSS", weight.rss, None);
 }
