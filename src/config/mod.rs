@@ -15,6 +15,8 @@
 //! Nothing here logs, and nothing but [`read_files`] touches the system: whether users, commands
 //! and directories exist is found out when they are used.
 
+use std::num::NonZeroUsize;
+
 use crate::model::{Definition, Origin, ServiceName};
 
 mod addresses;
@@ -52,6 +54,8 @@ pub struct Loaded {
     pub broken: Vec<ServiceName>,
     /// The services with ACTIVE=no.
     pub inactive: Vec<ServiceName>,
+    /// THREADS: relay threads, where a file says how many.
+    pub threads: Option<NonZeroUsize>,
     /// Every error and every warning, in the order of the files and lines.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -84,12 +88,18 @@ struct Candidate {
 pub fn parse(files: &[SourceFile], inherited: &[String]) -> Loaded {
     let mut report = Report::default();
     let mut candidates = Vec::new();
+    let mut threads = None;
     for file in files {
-        parse_file(file, inherited, &mut candidates, &mut report);
+        let said = parse_file(file, inherited, &mut candidates, &mut report);
+        // As with a key that is there twice in one file.
+        threads = said.or(threads);
     }
     clashes::check(&mut candidates, &mut report);
     circles::check(&mut candidates, &mut report);
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded {
+        threads,
+        ..Loaded::default()
+    };
     for candidate in candidates {
         match candidate {
             Candidate {
@@ -111,14 +121,16 @@ pub fn parse(files: &[SourceFile], inherited: &[String]) -> Loaded {
     loaded
 }
 
+/// Reads one file's services. Returns its THREADS.
 fn parse_file(
     file: &SourceFile,
     inherited: &[String],
     candidates: &mut Vec<Candidate>,
     report: &mut Report,
-) {
+) -> Option<NonZeroUsize> {
     let document = lines::read(&file.text);
     let head = Settings::new(document.head, Place::Head);
+    let threads = Values::of_head(&head).one(&keys::THREADS);
     let source = Source { file, inherited };
     candidates.extend(source.head(&head, report));
     for block in document.sections {
@@ -127,11 +139,12 @@ fn parse_file(
             let message = format!("more than {MAX_SERVICES} services; the rest is left out");
             let origin = Some(source.origin(line));
             report.push(Diagnostic::new(Severity::Error, origin, None, &message));
-            return;
+            break;
         }
         let settings = Settings::new(block, Place::Anywhere);
         candidates.push(source.section(&settings, &head, report));
     }
+    threads
 }
 
 /// A file whose services are being made.

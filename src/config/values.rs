@@ -1,7 +1,7 @@
 //! What is written after the `=`, read into what it means. One function for each kind of value;
 //! each error says what was found and what is expected.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use super::lines::{Value, shorten};
 use crate::model::{Balance, CommandLine, Destination, IdleOn, WakeOn, duration};
@@ -14,6 +14,9 @@ const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// More than a kernel can have open, nr_open in proc(5).
 const MAX_NUMBER: usize = 1_000_000;
+
+/// More threads than that only wait for one another; the number was meant for another key.
+const MAX_THREADS: usize = 256;
 
 /// One argument of a command, with its NUL: MAX_ARG_STRLEN, execve(2).
 const MAX_ARGUMENT: usize = 131_072;
@@ -94,6 +97,19 @@ pub(super) fn count(value: &Value) -> Result<Option<usize>, String> {
         Ok(n) if digits && (1..=MAX_NUMBER).contains(&n) => Ok(Some(n)),
         _ => Err(format!(
             "'{}' is not a number from 1 to {MAX_NUMBER}, nor infinity",
+            shorten(text)
+        )),
+    }
+}
+
+/// How many threads.
+pub(super) fn threads(value: &Value) -> Result<NonZeroUsize, String> {
+    let text = value.trimmed();
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<NonZeroUsize>() {
+        Ok(n) if digits && n.get() <= MAX_THREADS => Ok(n),
+        _ => Err(format!(
+            "'{}' is not a number from 1 to {MAX_THREADS}",
             shorten(text)
         )),
     }

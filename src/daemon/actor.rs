@@ -9,7 +9,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::{
     accept::Listeners,
@@ -19,6 +19,7 @@ use super::{
     records::Records,
     reporting,
     status::Gauge,
+    threads::Threads,
 };
 use crate::{
     command::{Canceller, Runner},
@@ -34,7 +35,6 @@ use crate::{
     sys::{
         clock,
         net::{ListenSocket, Socket},
-        stream::Stream,
     },
 };
 
@@ -59,6 +59,7 @@ pub(super) struct Common {
     pub(super) runner: Runner,
     pub(super) budget: Budget,
     pub(super) records: Arc<Records>,
+    pub(super) threads: Threads,
 }
 
 /// One service, and all that it has under way.
@@ -245,17 +246,6 @@ impl Actor {
             // It was reset between accept and here.
             Err(_) => return,
         };
-        let stream = match Stream::new(socket) {
-            Ok(stream) => stream,
-            Err(e) => {
-                warn!(
-                    sleepingd_service = %self.shared.service,
-                    remote_addr = %addr,
-                    "a client is lost, it cannot be watched: {e}",
-                );
-                return;
-            }
-        };
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         let (to, decision) = oneshot::channel();
@@ -268,15 +258,15 @@ impl Actor {
         let client = Client {
             conn,
             addr,
-            stream,
+            socket,
             arrived: clock::now(),
         };
-        tokio::spawn(connection::serve(
-            client,
-            decision,
-            Arc::clone(&self.shared),
-        ));
+        let shared = Arc::clone(&self.shared);
+        // First of all: while the service is awake the task finds its decision there.
         self.arrived(conn, addr, local);
+        self.common
+            .threads
+            .spawn(connection::serve(client, decision, shared));
     }
 
     fn arrived(&mut self, conn: ConnId, client: ClientAddr, local: LocalAddr) {

@@ -10,7 +10,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::actor::Message;
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     service::{ConnectFailure, Input},
     sys::{
         clock,
-        net::Socket,
+        net::{First, Socket},
         stream::{Sign, Stream},
     },
 };
@@ -56,7 +56,8 @@ pub(super) struct Shared {
 pub(super) struct Client {
     pub(super) conn: ConnId,
     pub(super) addr: ClientAddr,
-    pub(super) stream: Stream,
+    /// Not yet with a runtime: it is to be with that of the thread that relays it.
+    pub(super) socket: Socket,
     pub(super) arrived: Timestamp,
 }
 
@@ -81,12 +82,23 @@ pub(super) async fn serve(
     let Client {
         conn,
         addr,
-        stream,
+        socket,
         arrived,
     } = client;
     let farewell = Farewell {
         conn,
         shared: Arc::clone(&shared),
+    };
+    let stream = match Stream::new(socket) {
+        Ok(stream) => stream,
+        Err(e) => {
+            warn!(
+                sleepingd_service = %shared.service,
+                remote_addr = %addr,
+                "a client is lost, it cannot be watched: {e}",
+            );
+            return shared.tell(Input::ClientGone(conn));
+        }
     };
     loop {
         let order = match held(&stream, &mut decision, &farewell).await {
@@ -107,7 +119,7 @@ pub(super) async fn serve(
         let reached = tokio::select! {
             biased;
             _ = &mut cut => return stream.reset(),
-            reached = reach(&candidates, settle, spare, &shared.policy) => reached,
+            reached = reach(&stream, &candidates, settle, spare, &shared.policy) => reached,
         };
         match reached {
             Ok((backend, destination)) => {
@@ -151,6 +163,7 @@ async fn held(
 
 /// The first destination that answers.
 async fn reach(
+    client: &Stream,
     candidates: &[Destination],
     settle: Duration,
     spare: Option<(Destination, Socket)>,
@@ -158,10 +171,11 @@ async fn reach(
 ) -> Result<(Stream, Destination), ConnectFailure> {
     let mut failure = ConnectFailure::Failed("no destination is known".to_owned());
     let mut spare = spare;
+    let first = who_is_first(client, settle);
     for destination in candidates {
         let connected = match spare.take_if(|(to, _)| to == destination) {
             Some((_, socket)) => Stream::new(socket),
-            None => connect(destination, policy.timeouts.connect).await,
+            None => connect(destination, policy.timeouts.connect, first).await,
         };
         match connected {
             Ok(backend) => {
@@ -176,21 +190,38 @@ async fn reach(
     Err(failure)
 }
 
-async fn connect(destination: &Destination, limit: Duration) -> io::Result<Stream> {
+/// Whether the client's bytes will follow the connect at once. Not while the backend is given
+/// SETTLE_TIME to close: until they do it would not even know of the connection.
+fn who_is_first(client: &Stream, settle: Duration) -> First {
+    // A socket that cannot be asked is waited for.
+    let waiting = client.socket().pending_input().unwrap_or(0);
+    if waiting > 0 && settle.is_zero() {
+        First::Us
+    } else {
+        First::Anybody
+    }
+}
+
+async fn connect(destination: &Destination, limit: Duration, first: First) -> io::Result<Stream> {
     match destination {
-        Destination::Tcp(addr) => Stream::connect_tcp(*addr, limit).await,
+        Destination::Tcp(addr) => Stream::connect_tcp(*addr, limit, first).await,
         Destination::Unix(path) => Stream::connect_unix(Path::new(path), limit).await,
-        Destination::Host { name, port } => connect_by_name(name, *port, limit).await,
+        Destination::Host { name, port } => connect_by_name(name, *port, limit, first).await,
     }
 }
 
 /// Every address of the name is tried, the time for all of them being one CONNECT_TIMEOUT.
-async fn connect_by_name(name: &str, port: u16, limit: Duration) -> io::Result<Stream> {
+async fn connect_by_name(
+    name: &str,
+    port: u16,
+    limit: Duration,
+    first: First,
+) -> io::Result<Stream> {
     let attempts = async {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name, port)).await?.collect();
         for addr in addresses {
-            match Stream::connect_tcp(addr, limit).await {
+            match Stream::connect_tcp(addr, limit, first).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failure = error,
             }

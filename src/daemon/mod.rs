@@ -6,6 +6,7 @@
 //! | `startup` | what is there before the first client: files, records, sockets |
 //! | `actor` | one task per service: inputs in, outputs carried out |
 //! | `connection` | one task per client: held, connected, relayed |
+//! | `threads` | on which thread a client's task runs |
 //! | `probes` | looks and waits, for the actor |
 //! | `accept` | accepting, and what to do when it fails |
 //! | `budget` | descriptors: so many for clients, the rest held back for commands |
@@ -29,6 +30,7 @@ mod reporting;
 mod startup;
 mod status;
 mod supervisor;
+mod threads;
 
 pub use configuration::{ConfigurationError, load_for_foreground, missing_accounts};
 pub use startup::{Options, StartError, runtime_directory};

@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::net::Socket;
+use super::net::{First, Socket};
 use crate::model::LocalAddr;
 
 /// The longest pause before a unix socket with a full backlog is tried again.
@@ -55,18 +55,18 @@ impl Stream {
         Ok(Self(registered?))
     }
 
-    /// Connects to a TCP address within `limit`.
+    /// Connects to a TCP address within `limit`; for `first` see [`Socket::begin_connect`].
     ///
     /// # Errors
     /// Those of connect(2); `TimedOut` after `limit`; `ConnectionRefused` also where the
     /// connection turned out to be to itself.
-    pub async fn connect_tcp(addr: SocketAddr, limit: Duration) -> io::Result<Self> {
-        let stream = Self::new(Socket::begin_connect(addr)?)?;
+    pub async fn connect_tcp(addr: SocketAddr, limit: Duration, first: First) -> io::Result<Self> {
+        let stream = Self::new(Socket::begin_connect(addr, first)?)?;
         // On loopback the handshake is over before connect returns, though it says EINPROGRESS.
-        if !stream.is_connected()? {
-            timeout(limit, stream.connected()).await??;
+        if !stream.socket().is_connected(addr)? {
+            timeout(limit, stream.connected(addr)).await??;
         }
-        if stream.socket().is_self_connected()? {
+        if stream.socket().is_self_connected(addr)? {
             // Reset, so that no TIME_WAIT keeps the port from the backend.
             stream.reset();
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -196,23 +196,12 @@ impl Stream {
         self.socket().peer_addr()
     }
 
-    fn is_connected(&self) -> io::Result<bool> {
-        if let Some(error) = self.socket().take_error()? {
-            return Err(error);
-        }
-        match self.socket().peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn connected(&self) -> io::Result<()> {
+    async fn connected(&self, addr: SocketAddr) -> io::Result<()> {
         loop {
             let mut guard = self.0.writable().await?;
             let closed = guard.ready().is_write_closed();
             guard.clear_ready();
-            if self.is_connected()? {
+            if self.socket().is_connected(addr)? {
                 return Ok(());
             }
             if closed {

@@ -512,7 +512,6 @@ fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
         ("ACCEPT_PROXY", "10.0.0.0/8"),
         ("PROXY_TIMEOUT", "5s"),
         ("EXIT_IDLE_TIME", "1min"),
-        ("THREADS", "2"),
         ("UNIT", "x.service"),
         ("CONTAINER", "x"),
         ("PASS_LISTENER", "yes"),

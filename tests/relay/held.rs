@@ -7,7 +7,7 @@ use sleepingd::{
     relay::{Activity, Limits, Settled, relay, settle},
     sys::{
         clock,
-        net::{ListenSocket, Socket},
+        net::{First, ListenSocket, Socket},
         stream::{Sign, Stream},
     },
 };
@@ -183,13 +183,13 @@ fn connect_reaches_who_listens_and_says_who_does_not() {
     on_runtime(async {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let (listener, addr) = listen(any);
-            let stream = Stream::connect_tcp(addr, HANGS).await.unwrap();
+            let stream = Stream::connect_tcp(addr, HANGS, First::Anybody).await.unwrap();
             assert_eq!(stream.peer_addr().unwrap(), Some(addr));
             let (accepted, _) = listener.accept().unwrap();
             assert_eq!(accepted.send(b"hi").unwrap(), 2);
             assert_eq!(stream.next_sign(false).await, Sign::Data);
             drop((listener, accepted));
-            let refused = Stream::connect_tcp(addr, HANGS).await.unwrap_err();
+            let refused = Stream::connect_tcp(addr, HANGS, First::Anybody).await.unwrap_err();
             assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         }
     });
@@ -208,7 +208,7 @@ fn connect_gives_up_in_time() {
         let addr = socket.local_addr().unwrap().as_socket().unwrap();
         let mut queued = Vec::new();
         let late = loop {
-            match Stream::connect_tcp(addr, MOMENT).await {
+            match Stream::connect_tcp(addr, MOMENT, First::Anybody).await {
                 Ok(stream) => queued.push(stream),
                 Err(error) => break error,
             }
@@ -250,10 +250,13 @@ fn a_connection_to_itself_is_found_out() {
         .bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
         .unwrap();
     socket.connect(&socket.local_addr().unwrap()).unwrap();
+    let itself = socket.local_addr().unwrap().as_socket().unwrap();
     let socket = Socket::from_fd(socket.into()).unwrap();
-    assert!(socket.is_self_connected().unwrap());
+    assert!(socket.is_self_connected(itself).unwrap());
     let (_peer, ours) = pair(Kind::Tcp);
-    assert!(!Socket::from_fd(ours).unwrap().is_self_connected().unwrap());
+    let ours = Socket::from_fd(ours).unwrap();
+    let other = ours.peer_addr().unwrap().unwrap();
+    assert!(!ours.is_self_connected(other).unwrap());
 }
 
 #[test]

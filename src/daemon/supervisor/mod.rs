@@ -3,7 +3,7 @@
 mod end;
 mod start;
 
-use std::{collections::BTreeMap, future::pending, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, io, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -55,6 +55,8 @@ struct Supervisor {
     refusing: JoinSet<()>,
     caveats: Vec<String>,
     started: crate::model::Timestamp,
+    /// THREADS at the start.
+    started_with: Option<NonZeroUsize>,
 }
 
 /// A service on its way out, and those that wait until it has ended: its section brought back,
@@ -178,6 +180,9 @@ impl Supervisor {
             Ok(loaded) => {
                 let warnings: Vec<String> = loaded.warnings().map(ToString::to_string).collect();
                 let services = loaded.definitions.len();
+                if loaded.threads != self.started_with {
+                    warn!("THREADS has changed; that takes effect when the daemon is restarted");
+                }
                 // What cannot be bound is an error, but the rest has taken effect by then.
                 self.caveats = self.apply(loaded);
                 if self.caveats.is_empty() {

@@ -1,6 +1,6 @@
 //! Bringing up the process, and making the services those of a configuration.
 
-use std::{collections::BTreeMap, future::pending, sync::Arc};
+use std::{collections::BTreeMap, future::pending, num::NonZeroUsize, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -23,6 +23,7 @@ use crate::{
         records::Records,
         startup::{self, Options, Runtime, StartError},
         status::Gauge,
+        threads::Threads,
     },
     model::{Definition, ServiceName, Slug},
     service::{Input, Retirement},
@@ -63,6 +64,7 @@ impl Supervisor {
                 runner,
                 budget: Budget::new(limit),
                 records: Arc::new(records),
+                threads: Threads::default(),
             },
             notifier,
             source,
@@ -75,6 +77,7 @@ impl Supervisor {
             refusing: JoinSet::new(),
             caveats: Vec::new(),
             started: clock::now(),
+            started_with: None,
         };
         supervisor.begin(activated)?;
         Ok(supervisor)
@@ -97,6 +100,9 @@ impl Supervisor {
         for warning in missing_accounts(&loaded) {
             warn!("{warning}");
         }
+        self.started_with = loaded.threads;
+        let count = loaded.threads.unwrap_or(NonZeroUsize::MIN);
+        self.common.threads = Threads::start(count).map_err(StartError::Threads)?;
         self.say_forgotten(&loaded);
         let errors = self.apply(loaded);
         if activated {
