@@ -6,6 +6,7 @@
 //! | `startup` | what is there before the first client: files, records, sockets |
 //! | `actor` | one task per service: inputs in, outputs carried out |
 //! | `connection` | one task per client: held, connected, relayed |
+//! | `headers` | PROXY headers: read before a service hears of a client, sent before its first byte |
 //! | `probes` | looks and waits, for the actor |
 //! | `accept` | accepting, and what to do when it fails |
 //! | `budget` | descriptors: so many for clients, the rest held back for commands |
@@ -21,6 +22,7 @@ mod actor;
 mod budget;
 mod configuration;
 mod connection;
+mod headers;
 mod keeper;
 mod listeners;
 mod probes;
