@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | [`model`] | names, addresses, durations, policies: plain data, no I/O | nothing of ours |
 //! | [`service`] | the heart: generations and their lifecycle, the hold queue, idle policy, balancing. Inputs and `now` in, outputs out | `model` |
+//! | [`proxy_protocol`] | the header that says where a client really comes from: read and written, no I/O | `model` |
 //! | [`config`] | the INI file: lines, keys, validation, explanation | `service`, `model` |
 //! | [`command`] | START/CHECK/STOP/IDLE: spawn, user, timeout, output, exit | `model`, `sys` |
 //! | [`readiness`] | is anybody listening there yet? | `model`, `sys` |
@@ -25,6 +26,7 @@ pub mod control;
 pub mod daemon;
 pub mod discovery;
 pub mod model;
+pub mod proxy_protocol;
 pub mod readiness;
 pub mod relay;
 pub mod service;

@@ -8,7 +8,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use sleepingd::{
     config::{self, Loaded, Severity, SourceFile, keys},
-    model::{Balance, Definition, Destination, IdleOn, Mode, WakeOn},
+    model::{Balance, Definition, Destination, IdleOn, Mode, ProxyVersion, WakeOn},
 };
 
 #[path = "config/files.rs"]

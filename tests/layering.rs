@@ -16,6 +16,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("service", &["model"]),
+    ("proxy_protocol", &["model"]),
     ("config", &["service", "model"]),
     ("sys", &["model"]),
     ("command", &["model", "sys"]),
@@ -29,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "model",
             "service",
+            "proxy_protocol",
             "config",
             "sys",
             "command",

@@ -11,7 +11,7 @@ use super::{
     lines::{Value, shorten},
     values::strip_prefix_ignoring_case,
 };
-use crate::model::{Cidr, Destination, ListenAddr, addr};
+use crate::model::{Cidr, Destination, ListenAddr, TrustedSource, addr};
 
 /// `sun_path` with its NUL, unix(7).
 const MAX_SOCKET_PATH: usize = 108;
@@ -40,6 +40,30 @@ pub(super) fn networks(value: &Value) -> Result<Vec<Cidr>, String> {
     }
     words(&value.text, |word| {
         word.parse::<Cidr>().map_err(|e| with_comma_hint(word, &e))
+    })
+}
+
+/// ACCEPT_PROXY: networks, and `unix`; `no` is none.
+pub(super) fn trusted_sources(value: &Value) -> Result<Vec<TrustedSource>, String> {
+    let one_of = |words: [&str; 2]| {
+        words
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(value.trimmed()))
+    };
+    if one_of(["no", "false"]) {
+        return Ok(Vec::new());
+    }
+    if one_of(["yes", "true"]) {
+        // Whoever is believed can pass for anybody, so this must be said in so many words.
+        return Err(format!(
+            "'{}' does not say whom to trust; list the addresses of those that send the header, \
+             or 0.0.0.0/0 ::/0 for everybody",
+            shorten(value.trimmed())
+        ));
+    }
+    words(&value.text, |word| {
+        word.parse::<TrustedSource>()
+            .map_err(|e| with_comma_hint(word, &e))
     })
 }
 

@@ -88,6 +88,14 @@ fn admits(definition: &Definition) -> Option<String> {
             access.ignore
         );
     }
+    let trusted = &definition.policy.proxy.accept;
+    if !trusted.is_empty() {
+        let _ = write!(
+            line,
+            "\nof {trusted} it wants a PROXY header within {}, and goes by the address in it",
+            duration::show(definition.policy.timeouts.proxy)
+        );
+    }
     Some(line)
 }
 
@@ -206,6 +214,9 @@ fn connects(definition: &Definition) -> Option<String> {
         if let Some(limit) = limit {
             let _ = write!(line, ", {what} after {}", duration::show(limit));
         }
+    }
+    if let Some(version) = definition.policy.proxy.send {
+        let _ = write!(line, "\nsends a PROXY header first, {version}");
     }
     Some(line)
 }

@@ -213,7 +213,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{Balance, IdleOn, Limits, Timeouts, WakeOn};
+    use crate::model::{Balance, IdleOn, Limits, ProxyProtocol, Timeouts, WakeOn};
 
     /// The keys of the design's table, with those of later issues.
     const KNOWN: &str = "ACTIVE PORT SOCKET TARGET PROXY BALANCE CHECK_CMD START_CMD STOP_CMD \
@@ -257,6 +257,7 @@ mod tests {
         assert_eq!(shown(&STOP_TIMEOUT), timeouts.stop);
         assert_eq!(shown(&HALF_CLOSE_TIMEOUT), timeouts.half_close);
         assert_eq!(shown(&DRAIN_TIMEOUT), timeouts.drain);
+        assert_eq!(shown(&PROXY_TIMEOUT), timeouts.proxy);
         assert_eq!(
             (CLIENT_TIMEOUT.info.default, timeouts.client),
             ("none", None)
@@ -266,6 +267,8 @@ mod tests {
         assert_eq!(shown(&BALANCE), Balance::default());
         assert_eq!(shown(&IDLE_ON), IdleOn::default());
         assert_eq!(shown(&WAKE_ON), WakeOn::default());
+        assert_eq!(shown(&SEND_PROXY), ProxyProtocol::default().send);
+        assert_eq!(shown(&ACCEPT_PROXY), []);
     }
 
     #[test]

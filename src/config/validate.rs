@@ -11,7 +11,8 @@ use super::{
 };
 use crate::model::{
     Access, Account, CidrList, CommandTimeouts, Definition, Destination, Environment, IdleOn,
-    IdlePolicy, Limits, ListenAddr, Mode, Origin, Policy, Recipe, ServiceName, Slug, Timeouts,
+    IdlePolicy, Limits, ListenAddr, Mode, Origin, Policy, ProxyProtocol, Recipe, ServiceName, Slug,
+    Timeouts, TrustedSources,
 };
 
 /// Part of the names of files, units and descriptors, all of which end at 255 bytes.
@@ -173,6 +174,7 @@ fn policy(values: Values<'_>) -> Policy {
                 .one(&keys::HALF_CLOSE_TIMEOUT)
                 .unwrap_or(default.half_close),
             user: values.one(&keys::USER_TIMEOUT).unwrap_or(default.user),
+            proxy: values.one(&keys::PROXY_TIMEOUT).unwrap_or(default.proxy),
             drain: values.one(&keys::DRAIN_TIMEOUT).unwrap_or(default.drain),
         },
         limits: Limits {
@@ -188,6 +190,10 @@ fn policy(values: Values<'_>) -> Policy {
             allow: CidrList::new(values.list(&keys::ALLOW)),
             deny: CidrList::new(values.list(&keys::DENY)),
             ignore: CidrList::new(values.list(&keys::IGNORE)),
+        },
+        proxy: ProxyProtocol {
+            send: values.one(&keys::SEND_PROXY).flatten(),
+            accept: TrustedSources::new(values.list(&keys::ACCEPT_PROXY)),
         },
         wake_on: values.one(&keys::WAKE_ON).unwrap_or_default(),
         balance: values.one(&keys::BALANCE).unwrap_or_default(),

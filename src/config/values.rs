@@ -4,7 +4,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use super::lines::{Value, shorten};
-use crate::model::{Balance, CommandLine, Destination, IdleOn, WakeOn, duration};
+use crate::model::{Balance, CommandLine, Destination, IdleOn, ProxyVersion, WakeOn, duration};
 
 /// Longer durations are a mistyped unit; what never ends is left blank.
 const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -82,6 +82,22 @@ pub(super) fn wake_on(value: &Value) -> Result<WakeOn, String> {
     choice(
         value.trimmed(),
         &[("connect", WakeOn::Connect), ("data", WakeOn::Data)],
+    )
+}
+
+/// SEND_PROXY. Others that are merely told to send it send v1, so `yes` is v1.
+pub(super) fn proxy_version(value: &Value) -> Result<Option<ProxyVersion>, String> {
+    let v1 = Some(ProxyVersion::V1);
+    choice(
+        value.trimmed(),
+        &[
+            ("no", None),
+            ("v1", v1),
+            ("v2", Some(ProxyVersion::V2)),
+            ("yes", v1),
+            ("true", v1),
+            ("false", None),
+        ],
     )
 }
 

@@ -15,6 +15,7 @@ use super::{
     accept::Listeners,
     budget::{Budget, Place},
     connection::{self, Client, Order, Shared, Verdict},
+    headers::{Arrival, Headers},
     probes::{self, Answer},
     records::Records,
     reporting,
@@ -67,6 +68,7 @@ pub(super) struct Actor {
     service: Service,
     common: Common,
     listeners: Listeners,
+    headers: Headers,
     gauge: Arc<Gauge>,
     inbox: mpsc::UnboundedReceiver<Message>,
     to_self: mpsc::UnboundedSender<Message>,
@@ -119,6 +121,7 @@ impl Actor {
             service,
             common,
             listeners: Listeners::none(),
+            headers: Headers::new(),
             gauge,
             inbox,
             to_self,
@@ -141,6 +144,7 @@ impl Actor {
         tokio::pin!(timer);
         let mut armed = None;
         while !self.finished {
+            self.admit_named();
             let deadline = self.service.deadline();
             if armed != Some(deadline) {
                 let now = clock::now();
@@ -160,8 +164,11 @@ impl Actor {
                     armed = None;
                     self.step(Input::Tick);
                 }
+                Some(outcome) = self.headers.next() => {
+                    self.headers.done(&self.shared.service, outcome);
+                }
                 (socket, addr) = self.listeners.accept(&self.shared.service, &self.common.budget),
-                    if self.service.accepting() => self.accepted(socket, addr),
+                    if self.accepting() => self.accepted(socket, addr),
             }
         }
     }
@@ -178,7 +185,10 @@ impl Actor {
                     Input::Configured(definition) => {
                         self.shared = shared(definition, &self.to_self);
                     }
-                    Input::Retire(_) => self.listeners = Listeners::none(),
+                    Input::Retire(_) => {
+                        self.listeners = Listeners::none();
+                        self.headers.clear();
+                    }
                     _ => {}
                 }
                 self.step(input);
@@ -246,6 +256,45 @@ impl Actor {
             // It was reset between accept and here.
             Err(_) => return,
         };
+        let arrival = Arrival {
+            socket,
+            addr,
+            local,
+            at: clock::now(),
+            place,
+        };
+        let policy = &self.shared.policy;
+        if policy.proxy.accept.trusts(&addr) {
+            self.headers.read(arrival, policy.timeouts.proxy);
+        } else {
+            self.admit(arrival);
+        }
+    }
+
+    fn accepting(&self) -> bool {
+        let most = self.shared.policy.limits.waiting;
+        self.service.accepting() && self.headers.has_room(most)
+    }
+
+    /// Those whose header has come, as far as there is room for them.
+    fn admit_named(&mut self) {
+        while self.service.accepting() {
+            let Some(arrival) = self.headers.pop() else {
+                return;
+            };
+            self.admit(arrival);
+        }
+    }
+
+    /// From here on the service knows of it.
+    fn admit(&mut self, arrival: Arrival) {
+        let Arrival {
+            socket,
+            addr,
+            local,
+            at,
+            place,
+        } = arrival;
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         let (to, decision) = oneshot::channel();
@@ -258,8 +307,9 @@ impl Actor {
         let client = Client {
             conn,
             addr,
+            local: local.clone(),
             socket,
-            arrived: clock::now(),
+            arrived: at,
         };
         let shared = Arc::clone(&self.shared);
         // First of all: while the service is awake the task finds its decision there.

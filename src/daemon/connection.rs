@@ -12,9 +12,9 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use tracing::{debug, warn};
 
-use super::actor::Message;
+use super::{actor::Message, headers};
 use crate::{
-    model::{ClientAddr, ConnId, Destination, Outcome, Policy, ServiceName, Timestamp},
+    model::{ClientAddr, ConnId, Destination, LocalAddr, Outcome, Policy, ServiceName, Timestamp},
     relay::{self, Activity, Settled},
     service::{ConnectFailure, Input},
     sys::{
@@ -56,6 +56,7 @@ pub(super) struct Shared {
 pub(super) struct Client {
     pub(super) conn: ConnId,
     pub(super) addr: ClientAddr,
+    pub(super) local: LocalAddr,
     /// Not yet with a runtime: it is to be with that of the thread that relays it.
     pub(super) socket: Socket,
     pub(super) arrived: Timestamp,
@@ -82,6 +83,7 @@ pub(super) async fn serve(
     let Client {
         conn,
         addr,
+        local,
         socket,
         arrived,
     } = client;
@@ -116,10 +118,12 @@ pub(super) async fn serve(
             mut cut,
             activity,
         } = order;
+        let version = shared.policy.proxy.send;
+        let header = version.map(|version| headers::written(version, addr, &local));
         let reached = tokio::select! {
             biased;
             _ = &mut cut => return stream.reset(),
-            reached = reach(&stream, &candidates, settle, spare, &shared.policy) => reached,
+            reached = reach(&stream, &candidates, settle, spare, header, &shared.policy) => reached,
         };
         match reached {
             Ok((backend, destination)) => {
@@ -161,17 +165,21 @@ async fn held(
     }
 }
 
-/// The first destination that answers.
+/// The first destination that answers, and has the PROXY header, if it gets one.
 async fn reach(
     client: &Stream,
     candidates: &[Destination],
     settle: Duration,
     spare: Option<(Destination, Socket)>,
+    header: Option<Vec<u8>>,
     policy: &Policy,
 ) -> Result<(Stream, Destination), ConnectFailure> {
     let mut failure = ConnectFailure::Failed("no destination is known".to_owned());
     let mut spare = spare;
-    let first = who_is_first(client, settle);
+    let first = match header {
+        Some(_) => First::Us,
+        None => who_is_first(client, settle),
+    };
     for destination in candidates {
         let connected = match spare.take_if(|(to, _)| to == destination) {
             Some((_, socket)) => Stream::new(socket),
@@ -179,6 +187,13 @@ async fn reach(
         };
         match connected {
             Ok(backend) => {
+                // Before it is watched: it may close on whoever sends none, or wait for it.
+                if let Some(header) = &header {
+                    if let Err(e) = headers::send(&backend, header, policy.timeouts.connect).await {
+                        failure = unannounced(destination, settle, &e);
+                        continue;
+                    }
+                }
                 if settle.is_zero() || relay::settle(&backend, settle).await != Settled::Closed {
                     return Ok((backend, destination.clone()));
                 }
@@ -188,6 +203,17 @@ async fn reach(
         }
     }
     Err(failure)
+}
+
+/// It accepted, and took no PROXY header: that is a close, which only SETTLE_TIME makes a reason to
+/// try again.
+fn unannounced(destination: &Destination, settle: Duration, error: &io::Error) -> ConnectFailure {
+    if settle.is_zero() {
+        let why = format!("{destination}: it accepted, but took no PROXY header: {error}");
+        ConnectFailure::Failed(why)
+    } else {
+        ConnectFailure::ClosedEarly
+    }
 }
 
 /// Whether the client's bytes will follow the connect at once. Not while the backend is given

@@ -6,6 +6,7 @@
 //! | `startup` | what is there before the first client: files, records, sockets |
 //! | `actor` | one task per service: inputs in, outputs carried out |
 //! | `connection` | one task per client: held, connected, relayed |
+//! | `headers` | PROXY headers: read before a service hears of a client, sent before its first byte |
 //! | `threads` | on which thread a client's task runs |
 //! | `probes` | looks and waits, for the actor |
 //! | `accept` | accepting, and what to do when it fails |
@@ -22,6 +23,7 @@ mod actor;
 mod budget;
 mod configuration;
 mod connection;
+mod headers;
 mod keeper;
 mod listeners;
 mod probes;

@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{CidrList, CommandLine, Destination, ListenAddr, ServiceName, Slug};
+use super::{CidrList, CommandLine, Destination, ListenAddr, ProxyProtocol, ServiceName, Slug};
 
 /// Where in the configuration something was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -108,6 +108,8 @@ pub struct Policy {
     pub limits: Limits,
     /// Which clients.
     pub access: Access,
+    /// SEND_PROXY and ACCEPT_PROXY.
+    pub proxy: ProxyProtocol,
     /// WAKE_ON.
     pub wake_on: WakeOn,
     /// BALANCE.
@@ -173,6 +175,8 @@ pub struct Timeouts {
     pub half_close: Option<Duration>,
     /// USER_TIMEOUT.
     pub user: Option<Duration>,
+    /// PROXY_TIMEOUT.
+    pub proxy: Duration,
     /// DRAIN_TIMEOUT.
     pub drain: Option<Duration>,
 }
@@ -250,6 +254,7 @@ impl Default for Timeouts {
             client: None,
             half_close: Some(Duration::from_secs(60)),
             user: None,
+            proxy: Duration::from_secs(3),
             drain: Some(Duration::from_secs(60)),
         }
     }

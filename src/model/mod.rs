@@ -8,10 +8,11 @@ pub mod duration;
 pub mod ids;
 pub mod name;
 pub mod outcome;
+pub mod proxy_protocol;
 pub mod time;
 
 pub use addr::{ClientAddr, Destination, ListenAddr, LocalAddr};
-pub use cidr::{Cidr, CidrList};
+pub use cidr::{Cidr, CidrError, CidrList};
 pub use command::{Action, CommandExit, CommandLine, CommandOutcome, CommandRequest};
 pub use definition::{
     Access, Account, Balance, CommandTimeouts, Definition, Environment, IdleOn, IdlePolicy, Limits,
@@ -20,4 +21,5 @@ pub use definition::{
 pub use ids::{CommandId, ConnId, GenerationId, ProbeId};
 pub use name::{ServiceName, Slug};
 pub use outcome::{End, Outcome, Side};
+pub use proxy_protocol::{ProxyProtocol, ProxyVersion, TrustedSource, TrustedSources};
 pub use time::Timestamp;

@@ -105,6 +105,12 @@ impl Stream {
         let _ = self.socket().reset_on_close();
     }
 
+    /// Takes it from the runtime again.
+    #[must_use]
+    pub fn into_socket(self) -> Socket {
+        self.0.into_inner()
+    }
+
     /// Waits for an event after which reading may give something, and consumes it.
     ///
     /// After the end of the stream has been *read* this is always ready: do not ask any more.

@@ -121,6 +121,7 @@ fn every_other_key_ends_up_in_the_definition() {
          ENVIRONMENT_FILE=/etc/a b\nENVIRONMENT_FILE=-/etc/c\nAUTO_START=yes\nWAKE_ON=data\n\
          MAX_CONNECTIONS=10\nMAX_WAITING=infinity\nMAX_CONNECTIONS_PER_SOURCE=2\n\
          ALLOW=10.0.0.0/8 ::1\nDENY=10.0.0.1\nIGNORE=192.0.2.0/24\nMIN_UPTIME=1min\n\
+         SEND_PROXY=V2\nACCEPT_PROXY=10.0.0.1 Unix\nACCEPT_PROXY=fd00::/8\nPROXY_TIMEOUT=500ms\n\
          VARRUN_PATH=anything",
     );
     assert_eq!(service.sockets, ["a", "b c"]);
@@ -147,6 +148,10 @@ fn every_other_key_ends_up_in_the_definition() {
     assert_eq!(policy.access.allow.to_string(), "10.0.0.0/8 ::1/128");
     assert_eq!(policy.access.deny.to_string(), "10.0.0.1/32");
     assert_eq!(policy.access.ignore.to_string(), "192.0.2.0/24");
+    assert_eq!(policy.proxy.send, Some(ProxyVersion::V2));
+    let trusted = policy.proxy.accept.to_string();
+    assert_eq!(trusted, "10.0.0.1/32 fd00::/8 unix");
+    assert_eq!(policy.timeouts.proxy, Duration::from_millis(500));
     assert_eq!(policy.idle.min_uptime, Duration::from_secs(60));
 }
 
@@ -182,6 +187,34 @@ fn blanks_within_quotes_do_not_make_a_value() {
 }
 
 #[test]
+fn the_proxy_protocol_is_off_unless_it_is_asked_for() {
+    let send = |value: &str| with(&format!("SEND_PROXY={value}")).policy.proxy.send;
+    let (v1, v2) = (Some(ProxyVersion::V1), Some(ProxyVersion::V2));
+    let table = [
+        ("no", None),
+        ("false", None),
+        ("", None),
+        ("v1", v1),
+        ("yes", v1),
+        ("TRUE", v1),
+        ("v2", v2),
+    ];
+    for (value, expected) in table {
+        assert_eq!(send(value), expected, "{value}");
+    }
+    for none in ["", "ACCEPT_PROXY=No", "ACCEPT_PROXY=false", "ACCEPT_PROXY="] {
+        assert!(with(none).policy.proxy.accept.is_empty(), "{none}");
+    }
+    let after = with("ACCEPT_PROXY=10.0.0.1\nACCEPT_PROXY=\nACCEPT_PROXY=unix");
+    assert_eq!(after.policy.proxy.accept.to_string(), "unix");
+    let head = only(&format!(
+        "ACCEPT_PROXY=10.0.0.1\n[s]\n{SOUND}ACCEPT_PROXY=no\n"
+    ));
+    assert!(head.policy.proxy.accept.is_empty());
+    assert_eq!(with("").policy.timeouts.proxy, Duration::from_secs(3));
+}
+
+#[test]
 fn keys_are_the_same_in_any_case() {
     assert_eq!(
         only("[s]\nport=7\nStart_Cmd=x").listen[0].to_string(),
@@ -193,9 +226,10 @@ fn keys_are_the_same_in_any_case() {
 fn a_blank_value_is_the_default_even_where_the_head_says_otherwise() {
     let head = "USER=nobody\nSHELL=/bin/sh\nMAX_WAITING=5\nBALANCE=first\nALLOW=10.0.0.1\n\
                 ENVIRONMENT=A=1\nSTART_CMD=x\nWAKE_ON=data\nTARGET=a:1\nAUTO_START=yes\n\
-                CHECK_CMD=c\nWORKING_DIRECTORY=/srv\n";
+                CHECK_CMD=c\nWORKING_DIRECTORY=/srv\nSEND_PROXY=v1\nACCEPT_PROXY=unix\n";
     let blank = "USER=\nSHELL=\nMAX_WAITING=\nBALANCE=\nALLOW=no\nENVIRONMENT=\nWAKE_ON=\n\
-                 TARGET=\nAUTO_START=\nCHECK_CMD=\nWORKING_DIRECTORY=\nACTIVE=\n";
+                 TARGET=\nAUTO_START=\nCHECK_CMD=\nWORKING_DIRECTORY=\nACTIVE=\n\
+                 SEND_PROXY=\nACCEPT_PROXY=\n";
     let service = only(&format!("{head}[s]\nPORT=1\n{blank}"));
     let bare = only("[s]\nPORT=1\nSTART_CMD=x\n");
     assert_eq!(service.recipe, bare.recipe);
@@ -429,6 +463,30 @@ const BAD_VALUES: &[(&str, &str)] = &[
         "IGNORE=10.0.0.1,::1",
         "IGNORE: '10.0.0.1,::1' is not an IP address or network; write 10.0.0.0/8 or 2001:db8::/32 (several are separated by spaces)",
     ),
+    (
+        "SEND_PROXY=v3",
+        "SEND_PROXY: 'v3' is not one of no, v1, v2, yes, true, false",
+    ),
+    (
+        "ACCEPT_PROXY=yes",
+        "ACCEPT_PROXY: 'yes' does not say whom to trust; list the addresses of those that send the header, or 0.0.0.0/0 ::/0 for everybody",
+    ),
+    (
+        "ACCEPT_PROXY=no 10.0.0.1",
+        "ACCEPT_PROXY: 'no' is not an IP address or network; write 10.0.0.0/8 or 2001:db8::/32",
+    ),
+    (
+        "ACCEPT_PROXY=10.0.0.1,unix",
+        "ACCEPT_PROXY: '10.0.0.1,unix' is not an IP address or network; write 10.0.0.0/8 or 2001:db8::/32 (several are separated by spaces)",
+    ),
+    (
+        "PROXY_TIMEOUT=",
+        "PROXY_TIMEOUT: this cannot be without limit; write a duration",
+    ),
+    (
+        "PROXY_TIMEOUT=0",
+        "PROXY_TIMEOUT: 0 leaves no time at all; write a duration",
+    ),
 ];
 
 #[test]
@@ -508,9 +566,6 @@ fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
         ("PROXY", "80 a:1"),
         ("COMMAND", "/bin/x"),
         ("STOP_SIGNAL", "KILL"),
-        ("SEND_PROXY", "v2"),
-        ("ACCEPT_PROXY", "10.0.0.0/8"),
-        ("PROXY_TIMEOUT", "5s"),
         ("EXIT_IDLE_TIME", "1min"),
         ("UNIT", "x.service"),
         ("CONTAINER", "x"),
@@ -544,7 +599,7 @@ fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
             }
         }
     }
-    with("SEND_PROXY=no\nACCEPT_PROXY=No\nPASS_LISTENER=false\nUNIT=no\nSTOP_SIGNAL=SIGTERM");
+    with("PASS_LISTENER=false\nUNIT=no\nSTOP_SIGNAL=SIGTERM");
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //! | `failing` | what goes wrong in a file or a command, what is said of it, and the next client |
 //! | `readiness` | listening is not serving: SETTLE_TIME, READY_CMD, READY_URL, WAIT_AFTER_START |
 //! | `limits` | how many, how long, and who |
+//! | `accept_proxy` | PROXY headers of balancers, and of everybody else |
+//! | `send_proxy` | PROXY headers to backends, and real proxies on either side |
 //! | `sleeping` | what counts as use, and what does not |
 //! | `reloading` | a reload touches what has changed, and nothing else |
 //! | `ending` | SIGTERM, SIGKILL, and the daemon that comes after |
@@ -27,6 +29,7 @@
 
 mod harness;
 
+mod accept_proxy;
 mod ending;
 mod exhaustion;
 mod faces;
@@ -36,5 +39,6 @@ mod modes;
 mod readiness;
 mod relaying;
 mod reloading;
+mod send_proxy;
 mod sleeping;
 mod waking;

@@ -12,8 +12,8 @@ use sleepingd::{
     model::{
         Access, Action, Balance, Cidr, CidrList, ClientAddr, CommandExit, CommandId, CommandLine,
         CommandOutcome, CommandRequest, CommandTimeouts, ConnId, Definition, Destination, IdleOn,
-        IdlePolicy, Limits, LocalAddr, Mode, Origin, Policy, ProbeId, Recipe, ServiceName,
-        Timeouts, Timestamp, WakeOn,
+        IdlePolicy, Limits, LocalAddr, Mode, Origin, Policy, ProbeId, ProxyProtocol, Recipe,
+        ServiceName, Timeouts, Timestamp, WakeOn,
     },
     service::{
         Cause, ConnectFailure, Input, Output, ProbeKind, ProbeVerdict, Record, Report, Retirement,
@@ -164,6 +164,7 @@ fn random_definition(rng: &mut fastrand::Rng) -> Definition {
         } else {
             WakeOn::Connect
         },
+        proxy: ProxyProtocol::default(),
         balance: Balance::Random,
     };
     let targets = match (fixed, two) {

@@ -6,7 +6,10 @@ use super::{
     super::{addresses, values},
     Blank, Key, KeyInfo, Place, Repeat, Support, USUAL,
 };
-use crate::model::{Balance, Cidr, CommandLine, Destination, IdleOn, ListenAddr, WakeOn};
+use crate::model::{
+    Balance, Cidr, CommandLine, Destination, IdleOn, ListenAddr, ProxyVersion, TrustedSource,
+    WakeOn,
+};
 
 keys! {
     /// A section takes part unless it says `no`; what stands before the first section is a
@@ -342,21 +345,26 @@ keys! {
         repeat: Repeat::List,
     }
 
-    /// `v1` or `v2`.
-    SEND_PROXY: () = values::anything {
+    /// Each connection to the backend begins with a header that says where the client comes from.
+    /// `v1` (or `yes`) is the line of text, `v2` the binary form. What is sent on are addresses,
+    /// never what else a header has brought along. READY_URL is fetched without one.
+    SEND_PROXY: Option<ProxyVersion> = values::proxy_version {
         takes: "a version",
         default: "no",
         meaning: "PROXY protocol to the destination: v1 or v2",
-        support: Support::NotYet(&["false"]),
     }
 
-    /// Networks or addresses.
-    ACCEPT_PROXY: () = values::anything {
+    /// Networks or addresses, separated by spaces, and `unix` for whoever connects to a unix
+    /// socket. A connection from there must begin with a header (v1 or v2), and is refused
+    /// without one. ALLOW, DENY, IGNORE, MAX_CONNECTIONS_PER_SOURCE, the commands and the logs see
+    /// the address that it names. Of anybody else no header is expected: what he sends is passed
+    /// on as it is. As many clients as MAX_WAITING may be sending theirs at once. `no` or blank is
+    /// the empty list.
+    ACCEPT_PROXY: Vec<TrustedSource> = addresses::trusted_sources {
         takes: "networks",
         default: "no",
-        meaning: "PROXY protocol from these trusted sources",
+        meaning: "PROXY protocol from these trusted sources: `10.0.0.1 10.1.0.0/16 unix`",
         repeat: Repeat::List,
-        support: Support::NotYet(&["false"]),
     }
 
     /// A relay that has moved nothing for this long ends.
@@ -381,12 +389,12 @@ keys! {
         blank: Blank::Value,
     }
 
-    /// A client that has sent no complete header by then is closed.
-    PROXY_TIMEOUT: () = values::anything {
+    /// A client of ACCEPT_PROXY that has sent no complete header by then is reset.
+    PROXY_TIMEOUT: Duration = values::duration_above_zero {
         takes: "a duration",
         default: "3s",
         meaning: "how long a PROXY header may take to arrive",
-        support: Support::NotYet(&["3"]),
+        blank: Blank::Value,
     }
 
     /// 0 ends them at once.

@@ -144,6 +144,14 @@ impl Socket {
         retry(|| recv(self.fd.as_raw_fd(), buffer, MsgFlags::empty()))
     }
 
+    /// Reads what is there, and leaves it there. 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of recv(2).
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        retry(|| recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_PEEK))
+    }
+
     /// Writes what there is room for; raises no SIGPIPE.
     ///
     /// # Errors
@@ -171,6 +179,17 @@ impl Socket {
     pub fn reset_on_close(&self) -> io::Result<()> {
         if self.tcp {
             SockRef::from(&self.fd).set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(())
+    }
+
+    /// Takes [`Self::reset_on_close`] back: closing is a FIN after all that was sent.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn finish_on_close(&self) -> io::Result<()> {
+        if self.tcp {
+            SockRef::from(&self.fd).set_linger(None)?;
         }
         Ok(())
     }

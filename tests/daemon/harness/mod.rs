@@ -6,8 +6,10 @@
 //! | `mod` | the stage, and the commands that ask |
 //! | `process` | the daemon and other programs, what they say and how they end |
 //! | `sockets` | backends and clients |
+//! | `proxy` | PROXY headers |
 
 mod process;
+pub mod proxy;
 mod sockets;
 
 use std::{
