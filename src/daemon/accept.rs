@@ -22,6 +22,7 @@ use crate::{
         clock,
         listener::Listener,
         net::{ListenSocket, Socket},
+        stream::Stream,
     },
 };
 
@@ -79,12 +80,13 @@ impl Listeners {
         }
     }
 
-    /// The next client. Pauses while accepting fails. Can be dropped at any time.
+    /// The next client, or who is lost because it cannot be watched. Pauses while accepting fails.
+    /// Can be dropped at any time.
     pub(super) async fn accept(
         &mut self,
         service: &ServiceName,
         budget: &Budget,
-    ) -> (Socket, ClientAddr) {
+    ) -> (io::Result<Stream>, ClientAddr) {
         loop {
             if let Some(trouble) = &self.trouble {
                 tokio::select! {
@@ -97,11 +99,17 @@ impl Listeners {
                 budget.freed_since(budget.ended()).await;
             }
             match poll_fn(|cx| self.poll(cx)).await {
-                Ok(accepted) => {
-                    if self.trouble.take().is_some() {
-                        info!(sleepingd_service = %service, "accepting again");
+                Ok((socket, addr)) => {
+                    let stream = Stream::new(socket);
+                    match &stream {
+                        // The next one would be lost as well.
+                        Err(error) => self.failed(service, budget, error),
+                        Ok(_) if self.trouble.take().is_some() => {
+                            info!(sleepingd_service = %service, "accepting again");
+                        }
+                        Ok(_) => {}
                     }
-                    return accepted;
+                    return (stream, addr);
                 }
                 Err(error) => self.failed(service, budget, &error),
             }

@@ -3,13 +3,13 @@
 //! The service itself ([`crate::service::Service`]) is pure; this is where its clients are
 //! accepted, its commands run, its probes asked and its timer waits.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::{
     accept::Listeners,
@@ -23,12 +23,12 @@ use super::{
 use crate::{
     command::{Canceller, Runner},
     model::{
-        ClientAddr, CommandId, CommandRequest, ConnId, Definition, Destination, GenerationId,
+        ClientAddr, CommandId, CommandRequest, ConnId, Definition, Destination, End, GenerationId,
         LocalAddr, ProbeId, Timestamp,
     },
     relay::Activity,
     service::{
-        ConnectFailure, Input, Output, ProbeKind, Record, Report, Service, Snapshot,
+        ConnectFailure, Input, Output, ProbeKind, Record, Refusal, Report, Service, Snapshot,
         lifecycle::{State, Table},
     },
     sys::{
@@ -92,7 +92,7 @@ struct Conversation {
 
 struct OpenRelay {
     generation: GenerationId,
-    cut: oneshot::Sender<()>,
+    cut: oneshot::Sender<End>,
     activity: Activity,
 }
 
@@ -159,8 +159,8 @@ impl Actor {
                     armed = None;
                     self.step(Input::Tick);
                 }
-                (socket, addr) = self.listeners.accept(&self.shared.service, &self.common.budget),
-                    if self.service.accepting() => self.accepted(socket, addr),
+                (stream, addr) = self.listeners.accept(&self.shared.service, &self.common.budget),
+                    if self.service.accepting() => self.accepted(stream, addr),
             }
         }
     }
@@ -238,23 +238,16 @@ impl Actor {
         }
     }
 
-    fn accepted(&mut self, socket: Socket, addr: ClientAddr) {
+    fn accepted(&mut self, stream: io::Result<Stream>, addr: ClientAddr) {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(e) => return self.report(&Report::Refused(addr, Refusal::NoRoom(e.to_string()))),
+        };
         let place = self.common.budget.take();
-        let local = match socket.local_addr() {
+        let local = match stream.local_addr() {
             Ok(local) => local,
             // It was reset between accept and here.
-            Err(_) => return,
-        };
-        let stream = match Stream::new(socket) {
-            Ok(stream) => stream,
-            Err(e) => {
-                warn!(
-                    sleepingd_service = %self.shared.service,
-                    remote_addr = %addr,
-                    "a client is lost, it cannot be watched: {e}",
-                );
-                return;
-            }
+            Err(_) => return self.report(&Report::ClientLeft(addr)),
         };
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
@@ -318,10 +311,10 @@ impl Actor {
                     self.connect(conn, generation, candidates, settle);
                 }
                 Output::Refuse(conn, _) => self.refuse(conn),
-                Output::Cut(conn) => {
+                Output::Cut(conn, why) => {
                     if let Some(relay) = self.clients.get_mut(&conn).and_then(|c| c.relay.take()) {
                         // A relay that has just ended hears it no more.
-                        let _ = relay.cut.send(());
+                        let _ = relay.cut.send(why);
                     }
                 }
                 Output::SampleActivity(generation) => self.sample(generation),
@@ -397,7 +390,7 @@ impl Actor {
         }
         if let Some(relay) = conversation.relay.take() {
             // As above.
-            let _ = relay.cut.send(());
+            let _ = relay.cut.send(End::Refused);
         }
     }
 

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::actor::Message;
 use crate::{
-    model::{ClientAddr, ConnId, Destination, Outcome, Policy, ServiceName, Timestamp},
+    model::{ClientAddr, ConnId, Destination, End, Outcome, Policy, ServiceName, Timestamp},
     relay::{self, Activity, Settled},
     service::{ConnectFailure, Input},
     sys::{
@@ -40,7 +40,7 @@ pub(super) struct Order {
     /// The connection by which a remote backend was found to be up.
     pub(super) spare: Option<(Destination, Socket)>,
     /// Ends the connect or the relay: both sides are reset.
-    pub(super) cut: oneshot::Receiver<()>,
+    pub(super) cut: oneshot::Receiver<End>,
     /// Told while it is relayed.
     pub(super) activity: Activity,
 }
@@ -114,7 +114,10 @@ pub(super) async fn serve(
                 let held = clock::now().since(arrived);
                 shared.tell(Input::Connected(conn, destination.clone()));
                 let outcome = relayed(stream, backend, cut, activity, &shared.policy).await;
-                log(&shared.service, addr, &destination, held, &outcome);
+                // Every client has one outcome, and this one has been told.
+                if outcome.end != End::Refused {
+                    log(&shared.service, addr, &destination, held, &outcome);
+                }
                 return;
             }
             Err(failure) => {
@@ -237,7 +240,7 @@ fn classify(destination: &Destination, error: &io::Error) -> ConnectFailure {
 async fn relayed(
     client: Stream,
     backend: Stream,
-    cut: oneshot::Receiver<()>,
+    cut: oneshot::Receiver<End>,
     activity: Activity,
     policy: &Policy,
 ) -> Outcome {
@@ -253,7 +256,7 @@ async fn relayed(
     };
     let drain = async {
         // An actor that is gone has been through its drain.
-        let _ = cut.await;
+        cut.await.unwrap_or(End::DrainTimeout)
     };
     relay::relay(client, backend, limits, drain, activity).await
 }

@@ -79,11 +79,11 @@ impl<'a> Driver<'a> {
     where
         F: Future<Output = io::Error>,
         G: Future<Output = io::Error>,
-        D: Future<Output = ()>,
+        D: Future<Output = End>,
     {
-        if waits.drain.as_mut().poll(cx).is_ready() {
+        if let Poll::Ready(end) = waits.drain.as_mut().poll(cx) {
             return Poll::Ready(Verdict {
-                end: End::DrainTimeout,
+                end,
                 by: Side::Daemon,
             });
         }

@@ -6,7 +6,9 @@
 //! | `mod` | the stage, and the commands that ask |
 //! | `process` | the daemon and other programs, what they say and how they end |
 //! | `sockets` | backends and clients |
+//! | `faults` | system calls of the daemon that fail |
 
+mod faults;
 mod process;
 mod sockets;
 
@@ -30,6 +32,7 @@ use std::{
 
 use nix::unistd::Pid;
 
+pub use faults::Faults;
 pub use process::{Daemon, Ended};
 pub use sockets::{
     Backend, Server, connect, connect_from, fetch, is_reset, is_silent, is_turned_away,
