@@ -4,7 +4,7 @@
 //!
 //! - `flow`: one direction, and no I/O: which system call comes next. `pair`: both directions,
 //!   and no I/O: what a failure of one side means for the other, and when it is over. They are
-//!   driven by made-up sockets in `sim`, over a hundred thousand seeded schedules.
+//!   driven by made-up sockets in `sim`, over a hundred thousand seeded schedules, and in `fair`.
 //! - `wires`: the system calls. `pool`: pipes to lease.
 //! - `driver`: one task for both directions: events in, turns out, time limits.
 //!
@@ -22,6 +22,8 @@
 mod activity;
 mod counters;
 mod driver;
+#[cfg(test)]
+mod fair;
 mod flow;
 mod pair;
 mod pool;
