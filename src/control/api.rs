@@ -118,11 +118,11 @@ pub enum State {
 pub struct Counters {
     /// Clients that were relayed.
     pub relayed: u64,
-    /// Clients that were turned away: denied, too many.
+    /// Clients that were turned away: denied, too many, or ignored while it was asleep.
     pub refused: u64,
     /// Clients that gave up while they were held.
     pub gave_up: u64,
-    /// Clients that were reset because their wake failed.
+    /// Clients that could not be served, and were reset: their wake failed, or took too long.
     pub failed: u64,
     /// Wakes that succeeded.
     pub wakes: u64,
@@ -134,6 +134,57 @@ pub struct Counters {
     pub bytes_spliced: u64,
     /// Bytes delivered through a buffer: small messages, and all if splicing does not work.
     pub bytes_copied: u64,
+    /// Times a connection could not be spliced, and was copied from then on.
+    #[serde(default)]
+    pub splice_refused: u64,
+    /// Times there was no pipe to be had, and it was copied instead.
+    #[serde(default)]
+    pub pipes_refused: u64,
+    /// Pipes that are open now for splicing, spare ones among them.
+    #[serde(default)]
+    pub pipes_open: u64,
+    /// How clients have ended.
+    #[serde(default)]
+    pub outcomes: Outcomes,
+}
+
+/// How clients have ended, each in one way. With those that are held or relayed now, these are all
+/// that were ever accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcomes {
+    /// Both sides had said all, and have got all.
+    pub finished: u64,
+    /// One side reset its connection, or was found dead; the other was reset too.
+    pub reset: u64,
+    /// CLIENT_TIMEOUT.
+    pub idle_timeout: u64,
+    /// HALF_CLOSE_TIMEOUT.
+    pub half_close_timeout: u64,
+    /// DRAIN_TIMEOUT.
+    pub drain_timeout: u64,
+    /// Its connection was no use (IDLE_ON), and its backend was put to sleep.
+    pub put_to_sleep: u64,
+    /// A system call failed on the way.
+    pub broken: u64,
+    /// It left while it was held.
+    pub gave_up: u64,
+    /// ALLOW, DENY.
+    pub denied: u64,
+    /// MAX_CONNECTIONS_PER_SOURCE.
+    pub too_many_from_source: u64,
+    /// IGNORE, and the service was asleep.
+    pub ignored_asleep: u64,
+    /// The wake failed.
+    pub wake_failed: u64,
+    /// WAKE_TIMEOUT.
+    pub held_too_long: u64,
+    /// The destination cannot be reached, and waiting does not cure it.
+    pub unreachable: u64,
+    /// The service was ending.
+    pub ending: u64,
+    /// The daemon had no memory to watch its connection.
+    pub no_room: u64,
 }
 
 /// What a reload changed.

@@ -49,6 +49,18 @@ struct Trouble {
     /// Clients that had ended when it failed; the next that ends cuts the pause short.
     ended: usize,
     told: Timestamp,
+    what: What,
+    /// When it failed last.
+    last: Timestamp,
+}
+
+/// What has failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Accept,
+    /// To watch who was accepted. That shows later, on the thread that relays: an accept that
+    /// succeeds does not end this trouble.
+    Watch,
 }
 
 impl Listeners {
@@ -98,14 +110,19 @@ impl Listeners {
             }
             match poll_fn(|cx| self.poll(cx)).await {
                 Ok(accepted) => {
-                    if self.trouble.take().is_some() {
+                    if self.trouble.take_if(|trouble| trouble.is_over()).is_some() {
                         info!(sleepingd_service = %service, "accepting again");
                     }
                     return accepted;
                 }
-                Err(error) => self.failed(service, budget, &error),
+                Err(error) => self.failed(service, budget, What::Accept, &error),
             }
         }
+    }
+
+    /// Somebody who was accepted cannot be watched: the next one would be lost as well.
+    pub(super) fn unwatched(&mut self, service: &ServiceName, budget: &Budget, error: &io::Error) {
+        self.failed(service, budget, What::Watch, error);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, ClientAddr)>> {
@@ -138,7 +155,7 @@ impl Listeners {
         }
     }
 
-    fn failed(&mut self, service: &ServiceName, budget: &Budget, error: &io::Error) {
+    fn failed(&mut self, service: &ServiceName, budget: &Budget, what: What, error: &io::Error) {
         let now = clock::now();
         let (pause, told) = match &self.trouble {
             None => (FIRST_PAUSE, None),
@@ -156,7 +173,18 @@ impl Listeners {
             until: Instant::now() + pause,
             ended: budget.ended(),
             told: if tell { now } else { told.unwrap_or(now) },
+            what,
+            last: now,
         });
+    }
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    /// Whether an accept that succeeds is its end.
+    fn is_over(&self) -> bool {
+        self.what == What::Accept || clock::now().since(self.last) >= QUIET
     }
 }
 

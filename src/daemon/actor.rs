@@ -3,7 +3,7 @@
 //! The service itself ([`crate::service::Service`]) is pure; this is where its clients are
 //! accepted, its commands run, its probes asked and its timer waits.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     command::{Canceller, Runner},
     model::{
-        ClientAddr, CommandId, CommandRequest, ConnId, Definition, Destination, GenerationId,
+        ClientAddr, CommandId, CommandRequest, ConnId, Definition, Destination, End, GenerationId,
         LocalAddr, ProbeId, Timestamp,
     },
     relay::Activity,
@@ -48,6 +48,8 @@ pub(super) enum Message {
     Input(Input),
     /// A client could not be connected; it waits for the next decision.
     ConnectFailed(ConnId, ConnectFailure, oneshot::Sender<Verdict>),
+    /// A client cannot be watched: there is no memory for it. It has been reset.
+    Unwatched(ConnId, io::Error),
     /// These are the listeners now.
     Listen(Vec<ListenSocket>),
     /// How does it look?
@@ -95,7 +97,7 @@ struct Conversation {
 
 struct OpenRelay {
     generation: GenerationId,
-    cut: oneshot::Sender<()>,
+    cut: oneshot::Sender<End>,
     activity: Activity,
 }
 
@@ -204,6 +206,12 @@ impl Actor {
                 }
                 self.step(Input::ConnectFailed(conn, failure));
             }
+            Message::Unwatched(conn, error) => {
+                let budget = &self.common.budget;
+                self.listeners
+                    .unwatched(&self.shared.service, budget, &error);
+                self.step(Input::ClientLost(conn, error.to_string()));
+            }
             Message::Listen(sockets) => match Listeners::new(sockets) {
                 Ok(listeners) => self.listeners = listeners,
                 Err(e) => error!(
@@ -254,7 +262,7 @@ impl Actor {
         let local = match socket.local_addr() {
             Ok(local) => local,
             // It was reset between accept and here.
-            Err(_) => return,
+            Err(_) => return self.report(&Report::ClientLeft(addr)),
         };
         let arrival = Arrival {
             socket,
@@ -358,10 +366,10 @@ impl Actor {
                     self.connect(conn, generation, candidates, settle);
                 }
                 Output::Refuse(conn, _) => self.refuse(conn),
-                Output::Cut(conn) => {
+                Output::Cut(conn, why) => {
                     if let Some(relay) = self.clients.get_mut(&conn).and_then(|c| c.relay.take()) {
                         // A relay that has just ended hears it no more.
-                        let _ = relay.cut.send(());
+                        let _ = relay.cut.send(why);
                     }
                 }
                 Output::SampleActivity(generation) => self.sample(generation),
@@ -437,7 +445,7 @@ impl Actor {
         }
         if let Some(relay) = conversation.relay.take() {
             // As above.
-            let _ = relay.cut.send(());
+            let _ = relay.cut.send(End::Refused);
         }
     }
 

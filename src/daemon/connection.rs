@@ -10,11 +10,13 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{actor::Message, headers};
 use crate::{
-    model::{ClientAddr, ConnId, Destination, LocalAddr, Outcome, Policy, ServiceName, Timestamp},
+    model::{
+        ClientAddr, ConnId, Destination, End, LocalAddr, Outcome, Policy, ServiceName, Timestamp,
+    },
     relay::{self, Activity, Settled},
     service::{ConnectFailure, Input},
     sys::{
@@ -40,7 +42,7 @@ pub(super) struct Order {
     /// The connection by which a remote backend was found to be up.
     pub(super) spare: Option<(Destination, Socket)>,
     /// Ends the connect or the relay: both sides are reset.
-    pub(super) cut: oneshot::Receiver<()>,
+    pub(super) cut: oneshot::Receiver<End>,
     /// Told while it is relayed.
     pub(super) activity: Activity,
 }
@@ -93,14 +95,7 @@ pub(super) async fn serve(
     };
     let stream = match Stream::new(socket) {
         Ok(stream) => stream,
-        Err(e) => {
-            warn!(
-                sleepingd_service = %shared.service,
-                remote_addr = %addr,
-                "a client is lost, it cannot be watched: {e}",
-            );
-            return shared.tell(Input::ClientGone(conn));
-        }
+        Err(e) => return shared.tell_unwatched(conn, e),
     };
     loop {
         let order = match held(&stream, &mut decision, &farewell).await {
@@ -130,7 +125,10 @@ pub(super) async fn serve(
                 let held = clock::now().since(arrived);
                 shared.tell(Input::Connected(conn, destination.clone()));
                 let outcome = relayed(stream, backend, cut, activity, &shared.policy).await;
-                log(&shared.service, addr, &destination, held, &outcome);
+                // Every client has one outcome, and this one has been told.
+                if outcome.end != End::Refused {
+                    log(&shared.service, addr, &destination, held, &outcome);
+                }
                 return;
             }
             Err(failure) => {
@@ -294,7 +292,7 @@ fn classify(destination: &Destination, error: &io::Error) -> ConnectFailure {
 async fn relayed(
     client: Stream,
     backend: Stream,
-    cut: oneshot::Receiver<()>,
+    cut: oneshot::Receiver<End>,
     activity: Activity,
     policy: &Policy,
 ) -> Outcome {
@@ -310,7 +308,7 @@ async fn relayed(
     };
     let drain = async {
         // An actor that is gone has been through its drain.
-        let _ = cut.await;
+        cut.await.unwrap_or(End::DrainTimeout)
     };
     relay::relay(client, backend, limits, drain, activity).await
 }
@@ -344,6 +342,11 @@ impl Shared {
     fn tell(&self, input: Input) {
         // An actor that is gone needs no books.
         let _ = self.to_actor.send(Message::Input(input));
+    }
+
+    fn tell_unwatched(&self, conn: ConnId, error: io::Error) {
+        // As above.
+        let _ = self.to_actor.send(Message::Unwatched(conn, error));
     }
 
     fn tell_failure(&self, conn: ConnId, failure: ConnectFailure, to: oneshot::Sender<Verdict>) {

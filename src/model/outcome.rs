@@ -26,6 +26,10 @@ pub enum End {
     HalfCloseTimeout,
     /// DRAIN_TIMEOUT ran out.
     DrainTimeout,
+    /// Its backend was put to sleep: it did not count as use (IDLE_ON).
+    PutToSleep,
+    /// It had been refused while it was being connected, and that was said already.
+    Refused,
     /// A system call failed in a way that is neither side's word; the errno is kept.
     Failed(i32),
 }
@@ -63,6 +67,8 @@ impl fmt::Display for End {
             Self::IdleTimeout => f.write_str("idle-timeout"),
             Self::HalfCloseTimeout => f.write_str("half-close-timeout"),
             Self::DrainTimeout => f.write_str("drain-timeout"),
+            Self::PutToSleep => f.write_str("put-to-sleep"),
+            Self::Refused => f.write_str("refused"),
             Self::Failed(errno) => {
                 write!(f, "failed: {}", std::io::Error::from_raw_os_error(*errno))
             }

@@ -33,6 +33,8 @@ pub struct Counters {
     pub half_close_timeout: u64,
     /// Relays that DRAIN_TIMEOUT ended.
     pub drain_timeout: u64,
+    /// Relays whose backend was put to sleep.
+    pub put_to_sleep: u64,
     /// Relays that ended with a system call that failed.
     pub failed: u64,
 }
@@ -48,6 +50,7 @@ static RESET: AtomicU64 = AtomicU64::new(0);
 static IDLE_TIMEOUT: AtomicU64 = AtomicU64::new(0);
 static HALF_CLOSE_TIMEOUT: AtomicU64 = AtomicU64::new(0);
 static DRAIN_TIMEOUT: AtomicU64 = AtomicU64::new(0);
+static PUT_TO_SLEEP: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
 /// The counts as they are now; each for itself, not one consistent picture.
@@ -66,6 +69,7 @@ pub fn counters() -> Counters {
         idle_timeout: IDLE_TIMEOUT.load(Relaxed),
         half_close_timeout: HALF_CLOSE_TIMEOUT.load(Relaxed),
         drain_timeout: DRAIN_TIMEOUT.load(Relaxed),
+        put_to_sleep: PUT_TO_SLEEP.load(Relaxed),
         failed: FAILED.load(Relaxed),
     }
 }
@@ -103,6 +107,9 @@ pub(super) fn ended(end: End) {
         End::IdleTimeout => &IDLE_TIMEOUT,
         End::HalfCloseTimeout => &HALF_CLOSE_TIMEOUT,
         End::DrainTimeout => &DRAIN_TIMEOUT,
+        End::PutToSleep => &PUT_TO_SLEEP,
+        // Counted when it was refused: every client ends in one way.
+        End::Refused => return,
         End::Failed(_) => &FAILED,
     };
     counter.fetch_add(1, Relaxed);

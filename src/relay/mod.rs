@@ -4,7 +4,7 @@
 //!
 //! - `flow`: one direction, and no I/O: which system call comes next. `pair`: both directions,
 //!   and no I/O: what a failure of one side means for the other, and when it is over. They are
-//!   driven by made-up sockets in `sim`, over a hundred thousand seeded schedules.
+//!   driven by made-up sockets in `sim`, over a hundred thousand seeded schedules, and in `fair`.
 //! - `wires`: the system calls. `pool`: pipes to lease.
 //! - `driver`: one task for both directions: events in, turns out, time limits.
 //!
@@ -22,6 +22,8 @@
 mod activity;
 mod counters;
 mod driver;
+#[cfg(test)]
+mod fair;
 mod flow;
 mod pair;
 mod pool;
@@ -89,13 +91,13 @@ impl Default for Tuning {
 
 /// Relays between a client and a backend until it is over, and closes both.
 ///
-/// When `drain` is ready it ends at once, and both see a reset. `activity` tells others how it
-/// goes. Dropped before it is done, it closes both as if they had finished.
+/// When `drain` is ready it ends at once, for the reason that it gives, and both see a reset.
+/// `activity` tells others how it goes. Dropped before it is done, it closes both as if they had finished.
 pub async fn relay(
     client: Stream,
     backend: Stream,
     limits: Limits,
-    drain: impl Future<Output = ()>,
+    drain: impl Future<Output = End>,
     activity: Activity,
 ) -> Outcome {
     relay_tuned(client, backend, limits, Tuning::default(), drain, activity).await
@@ -107,7 +109,7 @@ pub async fn relay_tuned(
     backend: Stream,
     limits: Limits,
     tuning: Tuning,
-    drain: impl Future<Output = ()>,
+    drain: impl Future<Output = End>,
     activity: Activity,
 ) -> Outcome {
     let began = clock::now();
@@ -140,7 +142,7 @@ async fn close(
     backend: Stream,
     verdict: Verdict,
     limits: Limits,
-    drain: impl Future<Output = ()>,
+    drain: impl Future<Output = End>,
 ) -> Verdict {
     match (verdict.end, verdict.by) {
         // Both have been told already.
@@ -171,7 +173,7 @@ async fn close(
 async fn pass_on_reset(
     stream: Stream,
     limits: Limits,
-    drain: impl Future<Output = ()>,
+    drain: impl Future<Output = End>,
 ) -> Option<Verdict> {
     let expired = async {
         match limits.half_close {
@@ -184,7 +186,7 @@ async fn pass_on_reset(
         () = acknowledged(&stream) => None,
         _ = stream.failed() => None,
         () = expired => None,
-        () = drain => Some(Verdict { end: End::DrainTimeout, by: Side::Daemon }),
+        end = drain => Some(Verdict { end, by: Side::Daemon }),
     };
     stream.reset();
     sooner

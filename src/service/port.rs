@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{Record, lifecycle::State};
 use crate::model::{
     Action, ClientAddr, CommandExit, CommandId, CommandOutcome, CommandRequest, ConnId, Definition,
-    Destination, GenerationId, LocalAddr, ProbeId, Timestamp,
+    Destination, End, GenerationId, LocalAddr, ProbeId, Timestamp,
 };
 
 /// Something happened.
@@ -24,6 +24,8 @@ pub enum Input {
     ClientSpoke(ConnId),
     /// A held client has reset its connection, or closed it without having sent anything.
     ClientGone(ConnId),
+    /// A client was lost by the daemon itself, for this reason; it has been reset.
+    ClientLost(ConnId, String),
     /// A client's connect succeeded, and its relay has begun.
     Connected(ConnId, Destination),
     /// No candidate could be reached; the client is held again.
@@ -74,8 +76,8 @@ pub enum Output {
     },
     /// Reset this client; it is not heard of again.
     Refuse(ConnId, Refusal),
-    /// End this relay now: both sides are reset. [`Input::RelayEnded`] follows.
-    Cut(ConnId),
+    /// End this relay now, for this reason: both sides are reset. [`Input::RelayEnded`] follows.
+    Cut(ConnId, End),
     /// Say when the last byte moved, at once.
     SampleActivity(GenerationId),
     /// Write this down for the next daemon; `None`: nothing is awake, forget what was written.
@@ -156,6 +158,8 @@ pub enum Refusal {
     Unreachable(String),
     /// The service is ending.
     Ending,
+    /// The daemon has no memory to watch its connection.
+    NoRoom(String),
 }
 
 /// How to end.
@@ -263,6 +267,7 @@ impl fmt::Display for Refusal {
             Self::HeldTooLong => f.write_str("held for WAKE_TIMEOUT"),
             Self::Unreachable(why) => write!(f, "the destination cannot be reached: {why}"),
             Self::Ending => f.write_str("the service is ending"),
+            Self::NoRoom(why) => write!(f, "its connection cannot be watched: {why}"),
         }
     }
 }

@@ -39,7 +39,8 @@ pub enum Sign {
 }
 
 impl Stream {
-    /// Gives a connected socket to the runtime.
+    /// Gives a connected socket to the runtime. One that cannot be given is closed with a reset:
+    /// its peer must not take that for an empty answer.
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
@@ -52,7 +53,12 @@ impl Stream {
         // SAFETY: `Socket` owns its descriptor, always returns the same one from `as_raw_fd`, and
         // neither closes it nor lets it be replaced before it is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
-        Ok(Self(registered?))
+        registered.map(Self).map_err(|refused| {
+            let (socket, error) = refused.into_parts();
+            // Closing it is what is left to do, one way or the other.
+            let _ = socket.reset_on_close();
+            error
+        })
     }
 
     /// Connects to a TCP address within `limit`; for `first` see [`Socket::begin_connect`].

@@ -14,6 +14,7 @@
 //! | `sleeping` | what counts as use, and what does not |
 //! | `reloading` | a reload touches what has changed, and nothing else |
 //! | `ending` | SIGTERM, SIGKILL, and the daemon that comes after |
+//! | `outcomes` | how each client ended: one line, one count |
 //! | `exhaustion` | descriptors run out |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
 //!
@@ -36,6 +37,7 @@ mod faces;
 mod failing;
 mod limits;
 mod modes;
+mod outcomes;
 mod readiness;
 mod relaying;
 mod reloading;

@@ -183,13 +183,17 @@ fn connect_reaches_who_listens_and_says_who_does_not() {
     on_runtime(async {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let (listener, addr) = listen(any);
-            let stream = Stream::connect_tcp(addr, HANGS, First::Anybody).await.unwrap();
+            let stream = Stream::connect_tcp(addr, HANGS, First::Anybody)
+                .await
+                .unwrap();
             assert_eq!(stream.peer_addr().unwrap(), Some(addr));
             let (accepted, _) = listener.accept().unwrap();
             assert_eq!(accepted.send(b"hi").unwrap(), 2);
             assert_eq!(stream.next_sign(false).await, Sign::Data);
             drop((listener, accepted));
-            let refused = Stream::connect_tcp(addr, HANGS, First::Anybody).await.unwrap_err();
+            let refused = Stream::connect_tcp(addr, HANGS, First::Anybody)
+                .await
+                .unwrap_err();
             assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         }
     });

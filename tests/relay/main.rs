@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)] // a test's helpers fail as the test does
 
 mod ends;
+mod fair;
 mod held;
 mod limits;
 mod moves;

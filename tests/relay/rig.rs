@@ -13,7 +13,7 @@ use nix::sys::{
     time::{TimeVal, TimeValLike},
 };
 use sleepingd::{
-    model::Outcome,
+    model::{End, Outcome},
     relay::{Activity, Limits, Tuning, relay_tuned},
     sys::{clock, net::Socket, stream::Stream},
 };
@@ -147,6 +147,7 @@ impl Ready {
                     if drained.await.is_err() {
                         std::future::pending().await
                     }
+                    End::DrainTimeout
                 };
                 relay_tuned(client, backend, setup.limits, setup.tuning, drain, shared).await
             });

@@ -60,6 +60,9 @@ pub struct Account {
     /// Until when the relays of a replaced generation may take.
     pub replaced_until: Vec<Timestamp>,
     pub cancelled_probes: BTreeSet<ProbeId>,
+    /// Clients that have ended without a relay, and how many of those were told of.
+    pub ended: usize,
+    pub told: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -252,6 +255,8 @@ impl Account {
                 .is_some_and(|limit| now >= client.arrived + limit),
             Refusal::Unreachable(_) => true,
             Refusal::Ending => self.retiring.is_some(),
+            // Said by the daemon of a client that the service has never heard of.
+            Refusal::NoRoom(_) => false,
         };
         promise!(fair, "2: {conn} is refused without reason: {why:?}");
         Ok(())
@@ -303,6 +308,16 @@ impl Account {
                 "5: put to sleep before MIN_UPTIME"
             );
         }
+        Ok(())
+    }
+
+    /// A client that is not relayed has one outcome, which is said once.
+    pub fn each_end_was_told_once(&self) -> Verdict {
+        let (ended, told) = (self.ended, self.told);
+        promise!(
+            ended == told,
+            "{ended} clients have ended before a relay, and {told} were told of"
+        );
         Ok(())
     }
 

@@ -379,6 +379,7 @@ impl World {
             return Ok(());
         }
         client.stage = Stage::Over;
+        self.account.ended += 1;
         self.tell_service(Input::ClientGone(conn))
     }
 
@@ -866,6 +867,20 @@ impl World {
             return Ok(());
         }
         let ignored = client.ignored;
+        if !self.benign && self.chance(3) {
+            // It had left already when it was decided that it be connected.
+            self.set_stage(conn, Stage::Over);
+            self.account.ended += 1;
+            if !ignored {
+                self.account.last_use = self.account.last_use.map(|_| self.now);
+            }
+            let end = match self.chance(2) {
+                true => Input::ClientGone(conn),
+                false => Input::ClientLost(conn, "no memory".to_owned()),
+            };
+            self.tell_service(end)?;
+            return self.tell_service(Input::RelayEnded(conn));
+        }
         let reached = candidates.iter().find(|_| !candidates.is_empty()).cloned();
         if let Some(destination) = reached.filter(|d| self.listens(group(Some(d)))) {
             self.set_stage(conn, Stage::Relayed);
@@ -965,8 +980,9 @@ impl World {
                     self.account
                         .may_refuse(conn, &why, failed_now, &self.terms, self.now)?;
                     self.set_stage(conn, Stage::Over);
+                    self.account.ended += 1;
                 }
-                Output::Cut(conn) => {
+                Output::Cut(conn, _) => {
                     self.account.may_cut(conn, slept_now, self.now)?;
                     self.schedule(self.now, Event::RelayEnds(conn));
                 }
@@ -995,6 +1011,7 @@ impl World {
                 "a connect has just failed, and it is looked whether one would succeed"
             );
         }
+        self.account.each_end_was_told_once()?;
         self.nobody_is_forgotten()?;
         self.written_down()?;
         for id in asked {
@@ -1076,6 +1093,7 @@ impl World {
                 account.awake_since = seen.since;
                 account.last_use = seen.last_use;
             }
+            Report::Refused(..) | Report::ClientLeft(_) => account.told += 1,
             Report::NotThere => {
                 account.awake_since = None;
                 account.last_use = None;

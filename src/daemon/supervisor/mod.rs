@@ -3,7 +3,9 @@
 mod end;
 mod start;
 
-use std::{collections::BTreeMap, future::pending, io, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, future::pending, io, num::NonZeroUsize, sync::Arc, time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},

@@ -288,7 +288,8 @@ impl Supervisor {
 async fn refuse_all(mut listeners: Listeners, budget: Budget) {
     let nobody = ServiceName::new("unclaimed sockets");
     loop {
-        let (socket, _) = listeners.accept(&nobody, &budget).await;
+        let (socket, client) = listeners.accept(&nobody, &budget).await;
+        debug!(remote_addr = %client, "{client} is refused: no section claims its socket");
         // A unix socket has no reset; closing it is all there is.
         let _ = socket.reset_on_close();
     }

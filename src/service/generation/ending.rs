@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Cx, Generation, Phase, Retire};
-use crate::model::{Mode, Recipe};
+use crate::model::{End, Mode, Recipe};
 use crate::service::lifecycle::Event;
 use crate::service::port::{Output, Report};
 use crate::service::stop;
@@ -36,7 +36,7 @@ impl Generation {
                     });
                 }
                 // With IDLE_ON=bytes or command there may be some; their backend is gone.
-                self.cut_relays(cx);
+                self.cut_relays(End::PutToSleep, cx);
                 if self.mode != Mode::Fixed {
                     self.destinations.clear();
                 }
@@ -96,7 +96,7 @@ impl Generation {
 
     /// DRAIN_TIMEOUT is over.
     pub(super) fn cut_drained(&mut self, cx: &mut Cx<'_>) {
-        let cut = self.cut_relays(cx);
+        let cut = self.cut_relays(End::DrainTimeout, cx);
         if cut > 0 {
             cx.report(Report::DrainTimedOut(cut));
         }
@@ -104,9 +104,9 @@ impl Generation {
     }
 
     /// Says how many there were; their ends are reported later.
-    pub(super) fn cut_relays(&self, cx: &mut Cx<'_>) -> usize {
+    pub(super) fn cut_relays(&self, why: End, cx: &mut Cx<'_>) -> usize {
         cx.out
-            .extend(self.relays.keys().map(|conn| Output::Cut(*conn)));
+            .extend(self.relays.keys().map(|conn| Output::Cut(*conn, why)));
         self.relays.len()
     }
 }

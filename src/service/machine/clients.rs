@@ -97,10 +97,16 @@ impl Service {
     }
 
     pub(super) fn gone(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
-        if self.held.get_mut(conn).is_some_and(|held| held.present) {
-            if let Some(client) = self.clients.get(&conn) {
-                cx.report(Report::ClientLeft(*client));
-            }
+        let held = self.held.get_mut(conn).is_some_and(|held| held.present);
+        // It left in the moment in which it was to be connected; what it took is given back when
+        // its end is told.
+        let connecting = self
+            .generations()
+            .any(|generation| generation.connecting.contains_key(&conn));
+        if let Some(client) = self.clients.get(&conn).filter(|_| held || connecting) {
+            cx.report(Report::ClientLeft(*client));
+        }
+        if held {
             self.drop_held(conn);
             self.forget(conn);
         }

@@ -8,6 +8,7 @@ mod ending;
 mod memory;
 mod pump;
 
+use crate::service::port::Refusal;
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
@@ -283,6 +284,7 @@ impl Service {
                 }
             }
             Input::ClientGone(conn) => self.gone(conn, cx),
+            Input::ClientLost(conn, why) => self.refuse(conn, Refusal::NoRoom(why), cx),
             Input::Connected(conn, destination) => self.connected(conn, destination, cx),
             Input::ConnectFailed(conn, failure) => self.connect_failed(conn, failure, cx),
             // The last that is heard of a client, in whatever state it was.

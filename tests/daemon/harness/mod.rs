@@ -7,7 +7,9 @@
 //! | `process` | the daemon and other programs, what they say and how they end |
 //! | `sockets` | backends and clients |
 //! | `proxy` | PROXY headers |
+//! | `faults` | system calls of the daemon that fail |
 
+mod faults;
 mod process;
 pub mod proxy;
 mod sockets;
@@ -32,6 +34,7 @@ use std::{
 
 use nix::unistd::Pid;
 
+pub use faults::Faults;
 pub use process::{Daemon, Ended};
 pub use sockets::{
     Backend, Server, connect, connect_from, fetch, is_reset, is_silent, is_turned_away,

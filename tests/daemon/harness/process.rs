@@ -109,6 +109,11 @@ impl Daemon {
             .count()
     }
 
+    /// All lines by now.
+    pub fn lines(&self) -> Vec<String> {
+        self.log.state.lock().unwrap().lines.clone()
+    }
+
     /// Waits for its end; says its exit code.
     #[track_caller]
     pub fn ends(&mut self) -> Option<i32> {
@@ -161,6 +166,14 @@ impl Daemon {
     /// What it is doing: `awake`, `asleep`, ...
     pub fn state(&self, service: &str) -> String {
         self.status(service)["state"].as_str().unwrap().to_owned()
+    }
+
+    /// What it has counted since it started.
+    pub fn counters(&self) -> serde_json::Value {
+        let ended = self.ctl(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}{}", ended.stdout, ended.stderr));
+        status["counters"].clone()
     }
 
     /// The numbers of its open descriptors.
