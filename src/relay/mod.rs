@@ -25,9 +25,11 @@ mod driver;
 mod flow;
 mod pair;
 mod pool;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod pool_sim;
 mod settle;
-#[cfg(test)]
-mod sim;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sim;
 mod wires;
 
 use std::{future::Future, pin::pin, time::Duration};
