@@ -17,14 +17,30 @@
 //! | [`sys`] | small typed wrappers around system calls; the only `unsafe` | `model` |
 //! | [`daemon`] | carries out what `service` decides: one task per service | all of the above |
 //!
+//! And for tests alone:
+//!
+//! | module | what lives there | may use |
+//! | --- | --- | --- |
+//! | `choices` | what simulations choose by: a seed, or the bytes of a fuzzer | nothing of ours |
+//! | `fuzzing` | the targets of the fuzzers; what must hold is in each module's `fuzz.rs` | all of the above |
+//!
 //! Siblings never import one another: what one of them needs from another is a request among
 //! the outputs of [`service`], and [`daemon`] carries it out. `tests/layering.rs` guards this.
 
+#[cfg(any(test, fuzzing))]
+#[allow(
+    dead_code,
+    reason = "the simulation of the lifecycle has it too, and draws more"
+)]
+mod choices;
 pub mod command;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod discovery;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod model;
 pub mod proxy_protocol;
 pub mod readiness;

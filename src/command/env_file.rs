@@ -69,7 +69,7 @@ pub(super) fn read(path: &Path) -> io::Result<Variables> {
     Ok(parse(&text))
 }
 
-fn parse(text: &[u8]) -> Variables {
+pub(super) fn parse(text: &[u8]) -> Variables {
     let mut reader = Reader {
         state: State::LineStart,
         name: Vec::new(),

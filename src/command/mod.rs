@@ -12,6 +12,8 @@
 mod env_file;
 mod environment;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod lines;
 mod output;
 mod pipe_name;

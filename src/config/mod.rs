@@ -25,6 +25,8 @@ mod clashes;
 mod diagnostic;
 mod explain;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod keys;
 mod lines;
 mod sections;

@@ -5,6 +5,8 @@ pub mod cidr;
 pub mod command;
 pub mod definition;
 pub mod duration;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod ids;
 pub mod name;
 pub mod outcome;

@@ -65,7 +65,7 @@ async fn ask(url: &str) -> Result<StatusCode, String> {
 }
 
 /// Who to ask, and for what.
-fn parse(url: &str) -> Result<(Authority, String), String> {
+pub(super) fn parse(url: &str) -> Result<(Authority, String), String> {
     let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
     if uri.scheme() != Some(&Scheme::HTTP) {
         return Err("not an http:// URL".to_owned());

@@ -28,6 +28,8 @@ use crate::{
 };
 
 mod connect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod http;
 mod local;
 mod pace;

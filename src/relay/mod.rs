@@ -27,9 +27,11 @@ mod fair;
 mod flow;
 mod pair;
 mod pool;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod pool_sim;
 mod settle;
-#[cfg(test)]
-mod sim;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sim;
 mod wires;
 
 use std::{future::Future, pin::pin, time::Duration};

@@ -126,31 +126,36 @@ impl Drop for Lease {
     }
 }
 
+/// The budget is the process's: one of those that test it at a time, and it leaves no spares.
+#[cfg(any(test, fuzzing))]
+pub(super) struct Alone(
+    #[expect(dead_code, reason = "held, not read")] std::sync::MutexGuard<'static, ()>,
+);
+
+#[cfg(any(test, fuzzing))]
+impl Alone {
+    pub(super) fn new() -> Self {
+        use std::sync::{Mutex, PoisonError};
+        static LOCK: Mutex<()> = Mutex::new(());
+        Self(LOCK.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Drop for Alone {
+    fn drop(&mut self) {
+        SPARE.with_borrow_mut(Vec::clear);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
         io::Write,
         os::{fd::AsFd, unix::net::UnixStream},
-        sync::{Mutex, MutexGuard, PoisonError},
     };
 
     use super::*;
-
-    /// The budget is the process's: one of these tests at a time, and it leaves no spares.
-    struct Alone(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
-
-    impl Alone {
-        fn new() -> Self {
-            static LOCK: Mutex<()> = Mutex::new(());
-            Self(LOCK.lock().unwrap_or_else(PoisonError::into_inner))
-        }
-    }
-
-    impl Drop for Alone {
-        fn drop(&mut self) {
-            SPARE.with_borrow_mut(Vec::clear);
-        }
-    }
 
     fn spares() -> usize {
         SPARE.with_borrow(Vec::len)

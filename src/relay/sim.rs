@@ -1,4 +1,4 @@
-//! Both directions against made-up sockets, over many seeded schedules.
+//! Both directions against made-up sockets, over many schedules, of seeds or of a fuzzer.
 //!
 //! The sockets do what Linux's do, and are as unkind as they may be: events come once, peers act
 //! between any two system calls, a pipe is full when its slots are, a dead socket tells its error
@@ -6,18 +6,20 @@
 
 use std::{collections::VecDeque, io};
 
-use fastrand::Rng;
-
 use super::{
     BUFFER_SIZE, Tuning,
     flow::{Fill, Means, Moved, Wants, Way, Wires},
     pair::{Pair, Turn, Verdict},
 };
-use crate::model::{End, Side};
+use crate::{
+    choices::Choices,
+    model::{End, Side},
+};
 
-/// How many are run; `RELAY_SCHEDULES=1000000` runs so many, `RELAY_SEED=n` that one alone.
-const SCHEDULES: u64 = 100_000;
 const SLOTS: usize = 16;
+
+/// What a receive buffer takes, and a peer that reads all the time.
+const ROOM: usize = 4_000_000;
 
 /// Our socket to one peer, and that peer.
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ struct Held {
 }
 
 struct World {
-    rng: Rng,
+    choices: Choices,
     sockets: [Socket; 2],
     held: [Held; 2],
     woken: bool,
@@ -95,16 +97,15 @@ impl Event {
 // === impl World ===
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let mut rng = Rng::with_seed(seed);
+    fn new(mut choices: Choices) -> Self {
         let mut socket = || Socket {
-            window: rng.usize(4_000..300_000),
+            window: choices.usize(4_000..300_000),
             ..Socket::default()
         };
         let sockets = [socket(), socket()];
-        let (choppy, resets) = (rng.bool(), rng.bool());
+        let (choppy, resets) = (choices.bool(), choices.bool());
         Self {
-            rng,
+            choices,
             sockets,
             held: Default::default(),
             woken: true,
@@ -115,9 +116,9 @@ impl World {
 
     /// One peer does something.
     fn peer_acts(&mut self) {
-        let side = self.rng.usize(0..2);
+        let side = self.choices.usize(0..2);
         let Self {
-            rng,
+            choices,
             sockets,
             woken,
             resets,
@@ -127,17 +128,15 @@ impl World {
         if socket.reset {
             return;
         }
-        match rng.u32(0..40) {
+        match choices.u32(0..40) {
             0..=14 if !socket.fin => {
-                let most = *rng
-                    .choice(&[1, 100, 1448, 65_536, 400_000, 2_000_000])
-                    .unwrap();
-                for _ in 0..rng.usize(1..20) {
+                let most = choices.one_of(&[1, 100, 1448, 65_536, 400_000, 2_000_000]);
+                for _ in 0..choices.usize(1..20) {
                     // The peer cannot send more than our receive buffer takes.
-                    if socket.queue.iter().sum::<usize>() > 4_000_000 {
+                    if socket.queue.iter().sum::<usize>() > ROOM {
                         break;
                     }
-                    let bytes = rng.usize(1..=most);
+                    let bytes = choices.usize(1..most + 1);
                     socket.queue.push_back(bytes);
                     socket.sent += bytes as u64;
                 }
@@ -150,7 +149,7 @@ impl World {
             16 if *resets => socket.reset(woken),
             17..=30 => {
                 let most = socket.unread;
-                socket.read(rng.usize(0..=most), woken);
+                socket.read(choices.usize(0..most + 1), woken);
             }
             // Events for nothing, as epoll gives them.
             31 => socket.readable.happen(woken),
@@ -160,7 +159,7 @@ impl World {
     }
 
     fn maybe_interfere(&mut self) {
-        if self.rng.u32(0..6) == 0 {
+        if self.choices.u32(0..6) == 0 {
             self.peer_acts();
         }
     }
@@ -168,8 +167,8 @@ impl World {
     fn try_fill(&mut self, way: Way, by: Means) -> Fill {
         let i = index(way);
         assert_eq!(self.pending(way), 0, "took while bytes were pending");
-        if by == Means::Splice && self.rng.u32(0..20) == 0 {
-            return if self.rng.u32(0..4) == 0 {
+        if by == Means::Splice && self.choices.u32(0..20) == 0 {
+            return if self.choices.u32(0..4) == 0 {
                 Fill::CannotSplice
             } else {
                 Fill::NoPipe
@@ -182,7 +181,7 @@ impl World {
         }
         let taken = match by {
             Means::Splice => socket.take(usize::MAX, SLOTS),
-            Means::Copy if choppy => socket.take(BUFFER_SIZE, self.rng.usize(1..4)),
+            Means::Copy if choppy => socket.take(BUFFER_SIZE, self.choices.usize(1..4)),
             Means::Copy => socket.take(BUFFER_SIZE, usize::MAX),
         };
         let blocked = by == Means::Copy && taken < BUFFER_SIZE && !choppy;
@@ -287,7 +286,7 @@ impl Socket {
 impl Wires for World {
     fn pending(&self, way: Way) -> usize {
         let held = &self.held[index(way)];
-        usize::try_from(held.to - held.from).unwrap()
+        usize::try_from(held.to - held.from).expect("it was a usize")
     }
 
     fn fill(&mut self, way: Way, by: Means) -> Fill {
@@ -406,14 +405,22 @@ fn check(world: &World, verdict: Verdict) {
     }
 }
 
-fn run(seed: u64) {
-    let mut world = World::new(seed);
+/// Plays the schedule that a fuzzer's bytes are, and panics if the relay does something wrong.
+pub(crate) fn play(script: &[u8]) {
+    run(Choices::of_bytes(script));
+}
+
+fn run(choices: Choices) {
+    let mut world = World::new(choices);
     let tuning = Tuning {
-        promote_after: *world.rng.choice(&[None, Some(0), Some(3)]).unwrap(),
+        promote_after: world.choices.one_of(&[None, Some(0), Some(3)]),
         ..Tuning::default()
     };
     let mut pair = Pair::new(&tuning);
-    for _ in 0..world.rng.usize(5..120) {
+    for _ in 0..world.choices.rounds(5..120) {
+        if world.choices.is_spent() {
+            break;
+        }
         world.peer_acts();
         if world.woken {
             if let Some(verdict) = turn(&mut pair, &mut world) {
@@ -427,6 +434,8 @@ fn run(seed: u64) {
         let World { sockets, woken, .. } = &mut world;
         for socket in sockets.iter_mut().filter(|socket| !socket.reset) {
             socket.read(socket.unread, woken);
+            // Whoever reads what comes as it comes has room for it.
+            socket.window = ROOM;
             if !socket.fin {
                 socket.fin = true;
                 socket.readable.happen(woken);
@@ -439,15 +448,23 @@ fn run(seed: u64) {
     }
 }
 
-#[test]
-fn no_schedule_loses_a_byte_a_fin_a_reset_or_a_wake_up() {
-    let environment = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-    let seeds = match environment("RELAY_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..environment("RELAY_SCHEDULES").unwrap_or(SCHEDULES),
-    };
-    for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| run(seed));
-        assert!(outcome.is_ok(), "RELAY_SEED={seed}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many are run; `RELAY_SCHEDULES=1000000` runs so many, `RELAY_SEED=n` that one alone.
+    const SCHEDULES: u64 = 100_000;
+
+    #[test]
+    fn no_schedule_loses_a_byte_a_fin_a_reset_or_a_wake_up() {
+        let environment = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        let seeds = match environment("RELAY_SEED") {
+            Some(seed) => seed..seed + 1,
+            None => 0..environment("RELAY_SCHEDULES").unwrap_or(SCHEDULES),
+        };
+        for seed in seeds {
+            let outcome = std::panic::catch_unwind(|| run(Choices::of_seed(seed)));
+            assert!(outcome.is_ok(), "RELAY_SEED={seed}");
+        }
     }
 }

@@ -20,6 +20,8 @@
 
 mod backoff;
 mod balance;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod generation;
 mod hold;
 mod idle;

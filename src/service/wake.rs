@@ -27,7 +27,7 @@ use crate::model::{
 const RETRY: Duration = Duration::from_millis(250);
 
 /// How many destinations one line may name.
-const MAX_DESTINATIONS: usize = 64;
+pub(super) const MAX_DESTINATIONS: usize = 64;
 
 /// One wake under way.
 #[derive(Debug)]
@@ -473,7 +473,12 @@ pub(super) fn describe(action: Action, outcome: &CommandOutcome) -> String {
 /// The destinations that a command's first line names: `IP PORT`, or several pairs.
 /// `None` where it printed nothing.
 fn said(outcome: &CommandOutcome) -> Result<Option<Vec<Destination>>, String> {
-    let line = outcome.first_line.as_deref().unwrap_or("").trim();
+    destinations(outcome.first_line.as_deref().unwrap_or(""))
+}
+
+/// The same of the line alone.
+pub(super) fn destinations(line: &str) -> Result<Option<Vec<Destination>>, String> {
+    let line = line.trim();
     if line.is_empty() {
         return Ok(None);
     }

@@ -29,6 +29,9 @@ use nix::{
 
 use crate::model::addr::canonical;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 /// `NLMSG_HDRLEN`: length, type, flags, sequence, port.
 const HEADER: usize = 16;
 

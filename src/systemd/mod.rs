@@ -3,6 +3,8 @@
 //! Nothing here needs systemd: without its environment variables there are no sockets, nobody is
 //! notified, and the log goes to standard error.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod job;
 pub mod journal;
 pub mod notify;

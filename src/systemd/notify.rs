@@ -36,7 +36,7 @@ use crate::sys::{
 };
 
 /// STATUS= is for one line of a terminal.
-const STATUS_LIMIT: usize = 512;
+pub(super) const STATUS_LIMIT: usize = 512;
 
 /// `FDNAME=` may be this long (sd_pid_notify_with_fds(3)).
 const NAME_LIMIT: usize = 255;
@@ -338,7 +338,7 @@ impl Link {
     }
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(STATUS_LIMIT));
     for c in text.chars() {
         if line.len() + c.len_utf8() > STATUS_LIMIT {
@@ -350,7 +350,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// As systemd's fdname_is_valid().
-fn check_name(name: &str) -> Result<(), NotifyError> {
+pub(super) fn check_name(name: &str) -> Result<(), NotifyError> {
     let fits = !name.is_empty() && name.len() <= NAME_LIMIT;
     if fits
         && name

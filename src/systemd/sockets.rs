@@ -139,7 +139,7 @@ impl Variables {
     }
 }
 
-fn number(name: &'static str, value: &OsStr) -> Result<u32, SocketsError> {
+pub(super) fn number(name: &'static str, value: &OsStr) -> Result<u32, SocketsError> {
     // Descriptors are ints; room is left for the three below the first.
     let limit = i32::MAX.unsigned_abs() - 3;
     let digits = value

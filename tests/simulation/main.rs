@@ -8,9 +8,13 @@
 //! A promise that breaks is told with its seed and what led to it. `SIMULATION_SEED=n` runs one
 //! seed, `SIMULATION_SEEDS=n` so many.
 
+#[path = "../../src/choices.rs"]
+#[allow(dead_code, reason = "the relay's simulation has them too")]
+mod choices;
 mod promises;
 mod world;
 
+use choices::Choices;
 use sleepingd::service::lifecycle::{Arrow, State, Table};
 use world::{Broken, World};
 
@@ -19,7 +23,7 @@ fn environment(name: &str) -> Option<u64> {
 }
 
 fn live(seed: u64, table: &Table, tell: bool) -> Result<(), Broken> {
-    World::new(seed, table.clone(), tell).live()
+    World::new(Choices::of_seed(seed), table.clone(), tell).live()
 }
 
 #[test]
@@ -38,6 +42,22 @@ fn the_promises_hold_in_every_order_of_events() {
             panic!("SIMULATION_SEED={seed}: {broken}");
         }
     }
+}
+
+/// The lives that a fuzzer has found worth keeping: see fuzz/.
+#[test]
+fn every_entry_of_the_corpus_keeps_the_promises() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/lifecycle");
+    let mut entries = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let choices = Choices::of_bytes(&std::fs::read(&path).unwrap());
+        if let Err(broken) = World::new(choices, Table::sound(), true).live() {
+            panic!("{}: {broken}", path.display());
+        }
+        entries += 1;
+    }
+    assert!(entries > 0, "there is no corpus");
 }
 
 /// Every arrow matters: a table in which one is missing, or leads elsewhere, breaks a promise.

@@ -22,6 +22,7 @@ use sleepingd::{
     },
 };
 
+use crate::choices::Choices;
 use crate::promises::{Account, Client, Retiring, Running, Stage, Terms, promise};
 
 /// A promise that was not kept, and what led to it.
@@ -50,7 +51,7 @@ struct Backend {
 }
 
 pub struct World {
-    rng: fastrand::Rng,
+    choices: Choices,
     now: Timestamp,
     table: Table,
     definition: Arc<Definition>,
@@ -106,9 +107,9 @@ fn target(version: u16, index: u16) -> Destination {
     ))
 }
 
-fn random_definition(rng: &mut fastrand::Rng) -> Definition {
+fn random_definition(choices: &mut Choices) -> Definition {
     let command = |name: &str| CommandLine::new(name);
-    let mut chance = |percent: u32| rng.u32(0..100) < percent;
+    let mut chance = |percent: u32| choices.chance(percent);
     let fixed = chance(50);
     let check = if fixed { chance(40) } else { chance(60) };
     let start = !fixed || chance(85);
@@ -123,12 +124,12 @@ fn random_definition(rng: &mut fastrand::Rng) -> Definition {
         ..Recipe::default()
     };
     let two = chance(30);
-    let on = match rng.u32(0..4) {
+    let on = match choices.u32(0..4) {
         0 => IdleOn::Bytes,
         1 if idle_cmd => IdleOn::Command,
         _ => IdleOn::Connections,
     };
-    let mut chance = |percent: u32| rng.u32(0..100) < percent;
+    let mut chance = |percent: u32| choices.chance(percent);
     let policy = Policy {
         command_timeouts: CommandTimeouts::default(),
         idle: IdlePolicy {
@@ -206,14 +207,14 @@ fn terms(definition: &Definition) -> Terms {
 }
 
 impl World {
-    pub fn new(seed: u64, table: Table, tell: bool) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let definition = Arc::new(random_definition(&mut rng));
+    pub fn new(mut choices: Choices, table: Table, tell: bool) -> Self {
+        let definition = Arc::new(random_definition(&mut choices));
         let now = Timestamp::since_boot(ms(1_000_000));
+        let seed = choices.u64(0..u64::MAX);
         let service = Service::new(Arc::clone(&definition), table.clone(), None, seed, now);
         let mut world = Self {
-            remote: rng.u32(0..100) < 20,
-            rng,
+            remote: choices.chance(20),
+            choices,
             now,
             table,
             terms: terms(&definition),
@@ -259,7 +260,10 @@ impl World {
             definition.recipe, definition.policy
         ));
         self.begin()?;
-        for _ in 0..self.rng.usize(20..160) {
+        for _ in 0..self.choices.rounds(20..160) {
+            if self.choices.is_spent() {
+                break;
+            }
             self.random_step()?;
         }
         self.benign = true;
@@ -277,15 +281,15 @@ impl World {
     // === the random part ===
 
     fn random_step(&mut self) -> Step {
-        match self.rng.u32(0..100) {
+        match self.choices.u32(0..100) {
             0..24 => self.client_arrives(None),
             24..32 => self.client_speaks(),
             32..38 => self.client_leaves(),
             38..80 => {
-                let span = ms(match self.rng.u32(0..10) {
-                    0..6 => self.rng.u64(0..60),
-                    6..9 => self.rng.u64(60..1_500),
-                    _ => self.rng.u64(1_500..40_000),
+                let span = ms(match self.choices.u32(0..10) {
+                    0..6 => self.choices.u64(0..60),
+                    6..9 => self.choices.u64(60..1_500),
+                    _ => self.choices.u64(1_500..40_000),
                 });
                 self.run_for(span, |_| false)
             }
@@ -299,7 +303,7 @@ impl World {
             94..96 => self.daemon_restarts(),
             _ => {
                 // A burst: many at once.
-                for _ in 0..self.rng.usize(1..6) {
+                for _ in 0..self.choices.usize(1..6) {
                     self.client_arrives(None)?;
                 }
                 Ok(())
@@ -313,7 +317,7 @@ impl World {
         }
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
-        let source = source.unwrap_or_else(|| self.rng.u8(1..10));
+        let source = source.unwrap_or_else(|| self.choices.u8(1..10));
         let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, source)), 1000);
         self.account.clients.insert(
             conn,
@@ -333,7 +337,7 @@ impl World {
         };
         self.tell_service(input)?;
         if self.chance(30) && !self.benign {
-            let at = self.now + ms(self.rng.u64(0..800));
+            let at = self.now + ms(self.choices.u64(0..800));
             self.schedule(at, Event::Leaves(conn));
         }
         Ok(())
@@ -391,7 +395,7 @@ impl World {
             .filter(|(_, c)| c.stage == stage)
             .map(|(id, _)| *id)
             .collect();
-        (!all.is_empty()).then(|| all[self.rng.usize(0..all.len())])
+        (!all.is_empty()).then(|| all[self.choices.usize(0..all.len())])
     }
 
     fn backend_crashes(&mut self) {
@@ -418,8 +422,8 @@ impl World {
     fn reload(&mut self) -> Step {
         let mut definition = (*self.definition).clone();
         let mut policy = (*definition.policy).clone();
-        policy.idle.after = Some(ms(self.rng.u64(1_000..6_000)));
-        policy.timeouts.drain = Some(ms(self.rng.u64(0..5_000)));
+        policy.idle.after = Some(ms(self.choices.u64(1_000..6_000)));
+        policy.timeouts.drain = Some(ms(self.choices.u64(0..5_000)));
         definition.policy = Arc::new(policy);
         if definition.mode() == Mode::Fixed && self.chance(60) {
             let version = group(definition.targets.first()) % 50 + 1;
@@ -458,7 +462,7 @@ impl World {
         }
         self.life += 1;
         self.finished = false;
-        let seed = self.rng.u64(..);
+        let seed = self.choices.u64(0..u64::MAX);
         self.service = Service::new(
             Arc::clone(&self.definition),
             self.table.clone(),
@@ -533,7 +537,7 @@ impl World {
         });
         self.tell_service(Input::Retire(how))?;
         if self.chance(20) {
-            let pause = ms(self.rng.u64(0..2_000));
+            let pause = ms(self.choices.u64(0..2_000));
             self.run_for(pause, |world| world.finished)?;
             self.account.hurried = true;
             self.tell_service(Input::Hurry)?;
@@ -610,7 +614,7 @@ impl World {
     }
 
     fn soon(&mut self, most: u64) -> Timestamp {
-        self.now + ms(self.rng.u64(0..most))
+        self.now + ms(self.choices.u64(0..most))
     }
 
     /// Lets time pass, and all that happens in it.
@@ -751,13 +755,17 @@ impl World {
         if cancelled {
             return outcome;
         }
-        let failure = if self.benign { 9 } else { self.rng.u32(0..14) };
+        let failure = if self.benign {
+            9
+        } else {
+            self.choices.u32(0..14)
+        };
         match failure {
             0 => outcome.exit = CommandExit::Exited(1),
             1 => outcome.exit = CommandExit::NotStarted("no such user".to_owned()),
             2 => outcome.exit = CommandExit::TimedOut(ms(100)),
             _ => {
-                let listens_at = Some(self.now + ms(self.rng.u64(0..300)));
+                let listens_at = Some(self.now + ms(self.choices.u64(0..300)));
                 self.backends.insert(
                     group,
                     Backend {
@@ -788,8 +796,12 @@ impl World {
         if self.stubborn {
             return exit(1);
         }
-        let how = if self.benign { 9 } else { self.rng.u32(0..10) };
-        let gone_at = Some(self.now + ms(self.rng.u64(0..400)));
+        let how = if self.benign {
+            9
+        } else {
+            self.choices.u32(0..10)
+        };
+        let gone_at = Some(self.now + ms(self.choices.u64(0..400)));
         match how {
             0 => return exit(1),
             // Says yes, does nothing.
@@ -874,11 +886,7 @@ impl World {
             if !ignored {
                 self.account.last_use = self.account.last_use.map(|_| self.now);
             }
-            let end = match self.chance(2) {
-                true => Input::ClientGone(conn),
-                false => Input::ClientLost(conn, "no memory".to_owned()),
-            };
-            self.tell_service(end)?;
+            self.tell_service(Input::ClientGone(conn))?;
             return self.tell_service(Input::RelayEnded(conn));
         }
         let reached = candidates.iter().find(|_| !candidates.is_empty()).cloned();
@@ -887,10 +895,10 @@ impl World {
             if !ignored {
                 self.account.last_use = Some(self.now);
             }
-            let length = match self.rng.u32(0..10) {
-                0..6 => self.rng.u64(0..500),
-                6..9 => self.rng.u64(500..10_000),
-                _ => self.rng.u64(10_000..60_000),
+            let length = match self.choices.u32(0..10) {
+                0..6 => self.choices.u64(0..500),
+                6..9 => self.choices.u64(500..10_000),
+                _ => self.choices.u64(10_000..60_000),
             };
             self.schedule(self.now + ms(length), Event::RelayEnds(conn));
             return self.tell_service(Input::Connected(conn, destination));
@@ -1026,7 +1034,7 @@ impl World {
             return None;
         }
         let ago = if self.chance(30) {
-            ms(self.rng.u64(0..2_000))
+            ms(self.choices.u64(0..2_000))
         } else {
             ms(100_000)
         };
@@ -1182,7 +1190,7 @@ impl World {
     // === helpers ===
 
     fn chance(&mut self, percent: u32) -> bool {
-        self.rng.u32(0..100) < percent
+        self.choices.chance(percent)
     }
 
     fn say(&mut self, what: fmt::Arguments<'_>) {

@@ -1,0 +1,65 @@
+//! What holds for every text that is given for a name, an address, a duration.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{Cidr, CommandLine, Destination, ServiceName, addr::parse_port, duration};
+
+pub(crate) fn all(bytes: &[u8]) {
+    let text = &*String::from_utf8_lossy(bytes);
+    destination(text);
+    network(text);
+    time(text);
+    name(text);
+    if let Ok(port) = parse_port(text) {
+        assert_eq!(text.trim_start_matches('0'), port.to_string());
+    }
+    if let Some(words) = CommandLine::new(text)
+        .as_ref()
+        .and_then(CommandLine::direct)
+    {
+        assert!(words[0].starts_with('/'));
+    }
+}
+
+fn destination(text: &str) {
+    if let Ok(read) = text.parse::<Destination>() {
+        assert_eq!(read.to_string().parse(), Ok(read));
+    }
+}
+
+fn network(text: &str) {
+    let Ok(read) = text.parse::<Cidr>() else {
+        return;
+    };
+    assert_eq!(read.to_string().parse(), Ok(read));
+    let address = text
+        .split('/')
+        .next()
+        .and_then(|address| address.parse::<IpAddr>().ok());
+    assert!(address.is_some_and(|address| read.contains(address)));
+}
+
+fn time(text: &str) {
+    let Ok(Some(read)) = duration::parse(text) else {
+        return;
+    };
+    let shown = duration::parse(&duration::show(read)).map(Option::unwrap_or_default);
+    let fine = if read >= Duration::from_secs(60) {
+        Duration::from_secs(1)
+    } else {
+        Duration::from_millis(1)
+    };
+    let near = |shown: Duration| shown <= read && read - shown < fine;
+    assert!(
+        shown.clone().is_ok_and(near),
+        "{read:?} is shown as {shown:?}"
+    );
+}
+
+fn name(text: &str) {
+    if let Some(slug) = ServiceName::new(text).slug() {
+        let safe = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        assert!(slug.as_str().bytes().all(safe));
+        assert_eq!(ServiceName::new(slug.as_str()).slug(), Some(slug));
+    }
+}
