@@ -1,6 +1,9 @@
 //! Where the figures were measured: they belong to that machine.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use serde_json::{Map, Value};
 
@@ -14,7 +17,13 @@ pub fn facts() -> Result<Map<String, Value>> {
     let model = model.and_then(|line| line.split(": ").nth(1));
     let mut facts = Map::new();
     let mut say = |name: &str, value: Value| facts.insert(name.to_owned(), value);
-    say("unix_time", unix_time().into());
+    let seconds = unix_time();
+    say("unix_time", seconds.into());
+    let date = UNIX_EPOCH + Duration::from_secs(seconds);
+    say(
+        "date",
+        humantime::format_rfc3339_seconds(date).to_string().into(),
+    );
     say("kernel", read("/proc/sys/kernel/osrelease")?.into());
     say("processor", model.unwrap_or("unknown").into());
     let cores = std::thread::available_parallelism()?.get();

@@ -8,6 +8,7 @@ use std::{
     io::{Read, Write},
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
 
 use nix::{
@@ -39,6 +40,9 @@ const MOST_CONNECTIONS: usize = 65_536;
 pub enum Purpose {
     /// Send back what comes.
     Echo = b'e',
+    /// The same; and nothing is left of the connection in the kernel once it is closed, as there
+    /// would be for a minute otherwise.
+    EchoTraceless = b't',
     /// Send, as much as will go.
     Source = b's',
     /// Receive, as much as comes.
@@ -189,7 +193,9 @@ impl Server {
                 self.received += count as u64;
                 Ok(())
             }
-            Purpose::Echo => connection.socket.write_all(&self.buffer[..count]),
+            Purpose::Echo | Purpose::EchoTraceless => {
+                connection.socket.write_all(&self.buffer[..count])
+            }
             Purpose::Count => connection.socket.write_all(
                 &Received {
                     bytes: self.received,
@@ -220,6 +226,9 @@ impl Connection {
         if self.socket.write_all(&first).is_err() {
             return Ok(After::Closed);
         }
+        if purpose == Purpose::EchoTraceless {
+            self.socket.set_linger(Some(Duration::ZERO))?;
+        }
         if purpose == Purpose::Source {
             let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
             let number = self.socket.as_raw_fd() as u64;
@@ -234,9 +243,14 @@ impl Connection {
 
 impl Purpose {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Echo, Self::Source, Self::Sink, Self::Count]
-            .into_iter()
-            .find(|purpose| *purpose as u8 == byte)
+        let all = [
+            Self::Echo,
+            Self::EchoTraceless,
+            Self::Source,
+            Self::Sink,
+            Self::Count,
+        ];
+        all.into_iter().find(|purpose| *purpose as u8 == byte)
     }
 }
 

@@ -8,22 +8,30 @@
 //! | --- | --- |
 //! | [`rows`] | what is measured, and what must be reached |
 //! | [`rounds`] | the run |
+//! | [`memory`] | what relays weigh, and connections at rest |
 //! | [`relays`] | sleepingd and its rivals: finds, configures, starts and ends them |
 //! | [`backend`] | the other end of every connection |
 //! | [`load`] | the clients |
 //! | [`order`] | what a load is told, and what it answers |
 //! | [`meter`] | everybody's processor time |
+//! | [`interruption`] | Ctrl-C |
 //! | [`roles`] | how this program becomes another process |
 //! | [`figures`] | medians, ratios, verdicts |
 //! | [`table`] | the table |
 //! | [`common`] | what the benches share |
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use common::{Result, machine};
+use figures::{Line, Verdict};
 use relays::{Candidate, Kind, Threads};
-use rounds::Field;
+use rounds::{Field, Round};
 use rows::{Part, ROWS, Row};
 use serde_json::{Map, Value, json};
 
@@ -31,7 +39,9 @@ mod backend;
 #[path = "../common/mod.rs"]
 mod common;
 mod figures;
+mod interruption;
 mod load;
+mod memory;
 mod meter;
 mod order;
 mod relays;
@@ -53,7 +63,7 @@ struct Cli {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// How long each measurement is
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 0.8)]
     seconds: f64,
     /// The daemon, instead of the one that was built with this
     #[arg(long, default_value = env!("CARGO_BIN_EXE_sleepingd"))]
@@ -65,6 +75,9 @@ struct Cli {
     /// keys before its first section; repeatable
     #[arg(long, value_parser = variant)]
     variant: Vec<Variant>,
+    /// Print the table in Markdown, too
+    #[arg(long)]
+    markdown: bool,
     /// What cargo passes
     #[arg(long, hide = true)]
     bench: bool,
@@ -103,63 +116,91 @@ fn exit_code(outcome: Result<()>) -> ExitCode {
 }
 
 fn measure(cli: &Cli) -> Result<()> {
+    interruption::listen()?;
     sleepingd::sys::fd::raise_nofile_limit()?;
     let mut machine = machine::facts()?;
     let candidates = present(cli, &mut machine)?;
-    let rows: Vec<&'static Row> = ROWS
-        .iter()
-        .filter(|row| cli.only.is_empty() || cli.only.contains(&row.part))
-        .collect();
-    let window = Duration::try_from_secs_f64(cli.seconds)?;
-    let field = Field::start(candidates)?;
-    let mut rounds = Vec::new();
-    for number in 0..cli.rounds as usize {
-        rounds.push(field.round(number, &rows, window)?);
-    }
+    let wanted = |part| cli.only.is_empty() || cli.only.contains(&part);
+    // First, while the kernel has no closed connections to remember.
+    let memory = if wanted(Part::Memory) {
+        memory::weigh(&candidates)?
+    } else {
+        Vec::new()
+    };
+    let rows: Vec<&'static Row> = ROWS.iter().filter(|row| wanted(row.part)).collect();
+    let rounds = if rows.is_empty() {
+        Vec::new()
+    } else {
+        run(cli, &candidates, &rows)?
+    };
     machine.insert("load_after".to_owned(), machine::load()?.into());
-    let candidates: Vec<&Candidate> = field.runners.iter().map(|(one, _)| one).collect();
-    let lines = figures::lines(&candidates, &rows, &rounds);
-    println!("{}\n", serde_json::to_string_pretty(&machine)?);
-    table::print(&candidates, &lines);
+    let mut lines = Vec::new();
+    if !memory.is_empty() {
+        lines = figures::of_memory(&candidates, &memory);
+    }
+    lines.extend(figures::of_rounds(&candidates, &rows, &rounds));
+    report(cli, &candidates, &lines, &rounds, machine)
+}
+
+fn run(cli: &Cli, candidates: &[Candidate], rows: &[&'static Row]) -> Result<Vec<Round>> {
+    let window = Duration::try_from_secs_f64(cli.seconds)?;
+    let mut field = Field::start(candidates)?;
+    (0..cli.rounds as usize)
+        .map(|number| field.round(number, rows, window))
+        .collect()
+}
+
+fn report(
+    cli: &Cli,
+    candidates: &[Candidate],
+    lines: &[Line],
+    rounds: &[Round],
+    machine: Map<String, Value>,
+) -> Result<()> {
+    println!();
+    for (name, value) in &machine {
+        println!("{name:<14} {value}");
+    }
+    println!();
+    table::print(candidates, lines);
+    if cli.markdown {
+        println!("\n{}", table::markdown(candidates, lines, &machine));
+    }
     let all = json!({
         "machine": machine,
-        "rows": lines.iter().map(|line| line.json(&candidates)).collect::<Vec<_>>(),
-        "processors_in_use_by_nothing": rounds.iter().map(|round| round.idle).collect::<Vec<_>>(),
+        "rounds": cli.rounds,
+        "seconds": cli.seconds,
+        "relays": candidates.iter().map(|one| &one.name).collect::<Vec<_>>(),
+        "rows": lines.iter().map(|line| line.json(candidates)).collect::<Vec<_>>(),
+        "processors_others_used": rounds.iter().map(|round| round.idle).collect::<Vec<_>>(),
+        "seen": rounds.iter().map(|round| &round.seen).collect::<Vec<_>>(),
     });
     fs::write(FILE, serde_json::to_string_pretty(&all)? + "\n")?;
     println!("\nwritten to {}", fs::canonicalize(FILE)?.display());
-    let missed = |line: &&figures::Line| line.outcome.as_ref().is_some_and(|o| !o.met);
-    match lines.iter().filter(missed).count() {
-        0 => Ok(()),
-        count => Err(format!("{count} bars are missed").into()),
+    let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
+    match (count(Verdict::Missed), count(Verdict::Unknown)) {
+        (0, 0) => Ok(()),
+        (missed, unknown) => {
+            Err(format!("{missed} bars are missed, of {unknown} nothing is known").into())
+        }
     }
 }
 
 /// Those that are asked for and installed; what is not installed is said.
 fn present(cli: &Cli, machine: &mut Map<String, Value>) -> Result<Vec<Candidate>> {
-    let sleepingd = |name: &str, program: &PathBuf, head: &[String]| {
-        let (program, head) = (fs::canonicalize(program)?, head.to_vec());
-        Result::Ok(Candidate::new(name, Kind::Sleepingd { program, head }))
-    };
-    let mut all = vec![
-        Candidate::new("direct", Kind::Direct),
-        sleepingd(figures::OURS, &cli.daemon, &[])?,
-        sleepingd(figures::AGAIN, &cli.daemon, &[])?,
-        Candidate::new("haproxy", Kind::Haproxy(Threads::Its)),
-        Candidate::new("haproxy-1", Kind::Haproxy(Threads::One)),
-        Candidate::new("nginx", Kind::Nginx(Threads::Its)),
-        Candidate::new("nginx-1", Kind::Nginx(Threads::One)),
-    ];
+    let mut all = everybody(cli)?;
     for name in &cli.relays {
         if !all.iter().any(|one| one.name == *name) {
-            return Err(format!("there is no relay called {name}").into());
+            let names: Vec<&str> = all.iter().map(|one| &*one.name).collect();
+            return Err(
+                format!("no relay is called {name}; there are {}", names.join(", ")).into(),
+            );
         }
     }
-    all.retain(|one| cli.relays.is_empty() || cli.relays.contains(&one.name));
-    for variant in &cli.variant {
-        let program = variant.program.as_ref().unwrap_or(&cli.daemon);
-        all.push(sleepingd(&variant.name, program, &variant.head)?);
-    }
+    let is_variant = |name: &str| cli.variant.iter().any(|one| one.name == name);
+    all.retain(|one| {
+        cli.relays.is_empty() || cli.relays.contains(&one.name) || is_variant(&one.name)
+    });
     let mut found = Vec::new();
     for candidate in all {
         match candidate.program() {
@@ -173,6 +214,31 @@ fn present(cli: &Cli, machine: &mut Map<String, Value>) -> Result<Vec<Candidate>
         }
     }
     Ok(found)
+}
+
+fn everybody(cli: &Cli) -> Result<Vec<Candidate>> {
+    let sleepingd = |name: &str, program: &Path, head: &[String]| -> Result<Candidate> {
+        let (program, head) = (fs::canonicalize(program)?, head.to_vec());
+        Ok(Candidate::new(name, Kind::Sleepingd { program, head }))
+    };
+    let mut all = vec![
+        Candidate::new("direct", Kind::Direct),
+        sleepingd(figures::OURS, &cli.daemon, &[])?,
+        sleepingd(figures::AGAIN, &cli.daemon, &[])?,
+    ];
+    for variant in &cli.variant {
+        let program = variant.program.as_ref().unwrap_or(&cli.daemon);
+        all.push(sleepingd(&variant.name, program, &variant.head)?);
+    }
+    all.extend([
+        Candidate::new("haproxy", Kind::Haproxy(Threads::Its)),
+        Candidate::new("haproxy-1", Kind::Haproxy(Threads::One)),
+        Candidate::new("nginx", Kind::Nginx(Threads::Its)),
+        Candidate::new("nginx-1", Kind::Nginx(Threads::One)),
+        Candidate::new("proxyd", Kind::SocketProxyd),
+        Candidate::new("socat", Kind::Socat),
+    ]);
+    Ok(all)
 }
 
 fn variant(text: &str) -> std::result::Result<Variant, String> {

@@ -84,20 +84,42 @@ fn idle() -> Result<Duration> {
 /// The processor time of a process and all that descend from it, those too that have ended and
 /// been waited for.
 fn tree(root: u32) -> Result<Duration> {
-    let mut sum = Duration::ZERO;
-    let mut left = vec![root];
-    while let Some(process) = left.pop() {
-        match one(process, &mut left) {
-            Ok(time) => sum += time,
-            Err(e) if process == root => return Err(e),
-            // It has ended meanwhile; its time is with its parent's now.
-            Err(_) => {}
-        }
+    let mut sum = one(root)?;
+    for process in &family(root)?[1..] {
+        // It may have ended meanwhile; its time is with its parent's then.
+        sum += one(*process).unwrap_or_default();
     }
     Ok(sum)
 }
 
-fn one(process: u32, children: &mut Vec<u32>) -> Result<Duration> {
+/// A process, and all that descend from it.
+pub fn family(root: u32) -> Result<Vec<u32>> {
+    let mut all = vec![root];
+    let mut looked = 0;
+    while let Some(process) = all.get(looked).copied() {
+        looked += 1;
+        match children(process) {
+            Ok(children) => all.extend(children),
+            Err(e) if process == root => return Err(e),
+            // It has ended meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(all)
+}
+
+fn children(process: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let list = fs::read_to_string(task?.path().join("children"))?;
+        for child in list.split_ascii_whitespace() {
+            children.push(child.parse()?);
+        }
+    }
+    Ok(children)
+}
+
+fn one(process: u32) -> Result<Duration> {
     let own = process::cpu(process)?;
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name, in parentheses, may have spaces in it. After it: state, parent, and so on.
@@ -106,12 +128,6 @@ fn one(process: u32, children: &mut Vec<u32>) -> Result<Duration> {
     let ended = |at: usize| -> Result<Duration> {
         Ticks(fields.get(at).ok_or("a stat that is too short")?.parse()?).time()
     };
-    for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let list = fs::read_to_string(task?.path().join("children"))?;
-        for child in list.split_ascii_whitespace() {
-            children.push(child.parse()?);
-        }
-    }
     // cutime and cstime, the 16th and 17th.
     Ok(own + ended(13)? + ended(14)?)
 }

@@ -53,6 +53,11 @@ pub enum Work {
         /// Messages in a second.
         rate: u32,
     },
+    /// A few messages on each connection, then nothing, until the load's standard input ends.
+    Still {
+        /// How many connections.
+        connections: usize,
+    },
 }
 
 /// As the client sees it.
@@ -82,8 +87,8 @@ pub struct Report {
     pub count: u64,
     /// How long each took, where that is a question.
     pub latency: Option<Latency>,
-    /// Who used the processors.
-    pub cpu: Spent,
+    /// Who used the processors; not told of steady messages, whose time is not theirs alone.
+    pub cpu: Option<Spent>,
 }
 
 /// In microseconds, of every single one.

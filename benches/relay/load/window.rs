@@ -81,7 +81,7 @@ impl Seen {
             seconds: (self.ended.at - self.begun.at).as_secs_f64(),
             count,
             latency,
-            cpu: self.ended.since(&self.begun)?,
+            cpu: Some(self.ended.since(&self.begun)?),
         })
     }
 }

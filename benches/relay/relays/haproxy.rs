@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Missing, Place, Plan, Program, Threads, find};
+use super::{Missing, Place, Plan, Program, Room, Threads, find};
 use crate::Result;
 
 pub(super) fn find_haproxy() -> std::result::Result<Program, Missing> {
@@ -14,9 +14,14 @@ pub(super) fn plan(threads: Threads, place: &Place<'_>) -> Result<Plan> {
         Threads::Its => "",
         Threads::One => "  nbthread 1\n",
     };
+    // By itself it takes as many as descriptors allow.
+    let room = match place.room {
+        Room::Usual => "",
+        Room::Crowd => "  maxconn 4000\n",
+    };
     let (front, backend) = (place.front, place.backend);
     let text = format!(
-        "global\n  maxconn 4000\n{threads}\
+        "global\n{room}{threads}\
          defaults\n  mode tcp\n  option splice-auto\n  \
          timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n\
          listen relay\n  bind {front}\n  server backend {backend}\n"

@@ -8,7 +8,7 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
@@ -34,7 +34,9 @@ use crate::{
 
 mod haproxy;
 mod nginx;
+mod proxyd;
 mod sleepingd;
+mod socat;
 
 /// Kept in memory, as /run is: nobody must wait for a disk.
 const MEMORY: &str = "/dev/shm";
@@ -67,6 +69,23 @@ pub enum Kind {
     Haproxy(Threads),
     /// nginx's stream module.
     Nginx(Threads),
+    /// systemd-socket-proxyd.
+    SocketProxyd,
+    /// socat.
+    Socat,
+}
+
+/// Which rivals a figure is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// No rival.
+    None,
+    /// HAProxy, with however many threads.
+    Haproxy,
+    /// nginx, with however many workers.
+    Nginx,
+    /// Any other rival.
+    Other,
 }
 
 /// How many of the processors a relay uses.
@@ -76,6 +95,15 @@ pub enum Threads {
     Its,
     /// One.
     One,
+}
+
+/// How many connections a relay is told to be ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It is told nothing: some set memory aside for what they are told.
+    Usual,
+    /// More than come.
+    Crowd,
 }
 
 /// A program that a candidate needs.
@@ -120,6 +148,7 @@ struct Plan {
 struct Place<'a> {
     front: SocketAddr,
     backend: SocketAddr,
+    room: Room,
     directory: &'a Path,
 }
 
@@ -132,9 +161,14 @@ impl Candidate {
         Self { name, kind }
     }
 
-    /// Whether we are measured against it.
-    pub fn is_rival(&self) -> bool {
-        matches!(self.kind, Kind::Haproxy(_) | Kind::Nginx(_))
+    /// Whose it is.
+    pub fn family(&self) -> Family {
+        match self.kind {
+            Kind::Direct | Kind::Sleepingd { .. } => Family::None,
+            Kind::Haproxy(_) => Family::Haproxy,
+            Kind::Nginx(_) => Family::Nginx,
+            Kind::SocketProxyd | Kind::Socat => Family::Other,
+        }
     }
 
     /// The program that it is, if it needs one.
@@ -143,11 +177,13 @@ impl Candidate {
             Kind::Direct | Kind::Sleepingd { .. } => Ok(None),
             Kind::Haproxy(_) => haproxy::find_haproxy().map(Some),
             Kind::Nginx(_) => nginx::find_nginx().map(Some),
+            Kind::SocketProxyd => proxyd::find_proxyd().map(Some),
+            Kind::Socat => socat::find_socat().map(Some),
         }
     }
 
     /// Starts it before this backend; when this returns, it has relayed a byte.
-    pub fn start(&self, backend: SocketAddr) -> Result<Relay> {
+    pub fn start(&self, backend: SocketAddr, room: Room) -> Result<Relay> {
         if self.kind == Kind::Direct {
             let (front, process) = (backend, None);
             return Ok(Relay { front, process });
@@ -157,6 +193,7 @@ impl Candidate {
         let place = Place {
             front,
             backend,
+            room,
             directory: directory.path(),
         };
         let plan = match &self.kind {
@@ -164,6 +201,8 @@ impl Candidate {
             Kind::Sleepingd { program, head } => sleepingd::plan(program, head, &place)?,
             Kind::Haproxy(threads) => haproxy::plan(*threads, &place)?,
             Kind::Nginx(threads) => nginx::plan(*threads, &place)?,
+            Kind::SocketProxyd => proxyd::plan(&place)?,
+            Kind::Socat => socat::plan(&place)?,
         };
         let mut running = plan.start(directory)?;
         running.until_it_relays(front)?;
@@ -178,6 +217,11 @@ impl Relay {
     /// The process, whose descendants belong to it.
     pub fn process(&self) -> Option<u32> {
         self.process.as_ref().map(Running::id)
+    }
+
+    /// What has become of it: for when something is wrong.
+    pub fn state(&mut self) -> String {
+        self.process.as_mut().map_or(String::new(), Running::state)
     }
 }
 
@@ -233,17 +277,26 @@ impl Running {
         self.child.id()
     }
 
+    /// Whether it still runs, and what it has said: for when something is wrong.
+    fn state(&mut self) -> String {
+        let state = match self.child.try_wait() {
+            Ok(None) => "it runs".to_owned(),
+            Ok(Some(status)) => format!("it has ended, {status}"),
+            Err(e) => format!("nobody knows whether it runs: {e}"),
+        };
+        let log = fs::read_to_string(self.directory.path().join("log"));
+        let log = log.unwrap_or_else(|e| format!("its log cannot be read: {e}"));
+        format!("; {state}\n{log}")
+    }
+
     fn until_it_relays(&mut self, front: SocketAddr) -> Result<()> {
         let begun = now();
         loop {
             let Err(why) = relays(front) else {
                 return Ok(());
             };
-            let ended = self.child.try_wait()?;
-            if ended.is_some() || now() - begun > LIMIT {
-                let log = std::fs::read_to_string(self.directory.path().join("log"))?;
-                let ended = ended.map_or(String::new(), |status| format!(", it has {status}"));
-                return Err(format!("no byte comes through: {why}{ended}\n{log}").into());
+            if self.child.try_wait()?.is_some() || now() - begun > LIMIT {
+                return Err(format!("no byte comes through: {why}{}", self.state()).into());
             }
             thread::sleep(Duration::from_millis(5));
         }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Missing, Place, Plan, Program, Threads, find};
+use super::{Missing, Place, Plan, Program, Room, Threads, find};
 use crate::Result;
 
 /// Where packages put the module; where it is in none of these, it is built in.
@@ -24,12 +24,16 @@ pub(super) fn plan(threads: Threads, place: &Place<'_>) -> Result<Plan> {
         Threads::Its => "auto",
         Threads::One => "1",
     };
+    let room = match place.room {
+        Room::Usual => "",
+        Room::Crowd => "worker_connections 8192; ",
+    };
     let directory = place.directory.display();
     let (front, backend) = (place.front, place.backend);
     let text = format!(
         "{load}daemon off;\npid {directory}/pid;\nerror_log stderr crit;\n\
          worker_processes {workers};\nworker_rlimit_nofile 16384;\n\
-         events {{ worker_connections 8192; }}\n\
+         events {{ {room}}}\n\
          stream {{\n  access_log off;\n  server {{\n    listen {front};\n    \
          proxy_pass {backend};\n    tcp_nodelay on;\n    proxy_timeout 1h;\n  }}\n}}\n"
     );
