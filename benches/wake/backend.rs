@@ -16,7 +16,6 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
-    net::SocketAddr,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -31,7 +30,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     Result,
-    script::{MESSAGE, Part, Stamps, now},
+    common::clock::now,
+    script::{MESSAGE, Part, Stamps},
 };
 
 /// The first argument of START_CMD; the second is the socket of the bench.
@@ -131,21 +131,6 @@ fn room_for(clients: u32) -> Result<()> {
         setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
     }
     Ok(())
-}
-
-/// Addresses that nobody has: loopback ones that no outgoing connection comes from, so that the
-/// ports cannot be taken, and nobody connects to itself.
-pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
-    let any: SocketAddr = ([127, 77, 0, 1], 0).into();
-    // All are held until the last one is known: none comes twice.
-    let mut held = Vec::new();
-    for _ in 0..count {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&any.into())?;
-        held.push(socket);
-    }
-    let address = |socket: &Socket| Ok(socket.local_addr()?.as_socket().ok_or("no address")?);
-    held.iter().map(address).collect()
 }
 
 /// Where this program is, for START_CMD.

@@ -15,7 +15,6 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, kill},
-    time::{clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
 use sleepingd::control::{Client, Status, api::State};
@@ -24,7 +23,12 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Result, backend,
-    script::{LIMIT, Stage, now},
+    common::{
+        clock::now,
+        ports::free_addresses,
+        process::{self, Weight},
+    },
+    script::{LIMIT, Stage},
 };
 
 /// Kept in memory, as /run is: what the daemon writes down must not wait for a disk.
@@ -51,17 +55,6 @@ pub struct Service {
     pub stage: Stage,
 }
 
-/// What the process weighs, in KiB.
-#[derive(Debug, Clone, Copy)]
-pub struct Weight {
-    /// Pages that are shared count in part.
-    pub pss: u64,
-    /// Pages of its own.
-    pub private: u64,
-    /// All pages.
-    pub rss: u64,
-}
-
 // === impl Daemon ===
 
 impl Daemon {
@@ -76,7 +69,7 @@ impl Daemon {
         let program = backend::program()?;
         let mut sections = Vec::new();
         let mut text = String::new();
-        let addresses = backend::free_addresses(2 * services)?;
+        let addresses = free_addresses(2 * services)?;
         for (number, pair) in addresses.chunks_exact(2).enumerate() {
             let service = Service {
                 name: format!("service {number}"),
@@ -150,24 +143,12 @@ impl Daemon {
 
     /// What it weighs now.
     pub fn weight(&self) -> Result<Weight> {
-        let rollup = fs::read_to_string(self.proc("smaps_rollup"))?;
-        let field = |name: &str| -> Result<u64> {
-            let line = rollup.lines().find_map(|line| line.strip_prefix(name));
-            let value = line.and_then(|rest| rest.split_ascii_whitespace().next());
-            Ok(value
-                .ok_or(format!("smaps_rollup has no {name}"))?
-                .parse()?)
-        };
-        Ok(Weight {
-            pss: field("Pss:")?,
-            private: field("Private_Clean:")? + field("Private_Dirty:")?,
-            rss: field("Rss:")?,
-        })
+        Weight::of(self.process.id())
     }
 
     /// The processor time of all its threads, those that have ended too.
     pub fn cpu(&self) -> Result<Duration> {
-        Ok(clock_gettime(clock_getcpuclockid(self.pid()?)?)?.into())
+        process::cpu(self.process.id())
     }
 
     /// Its threads now, and how often they have been switched away from: each time one waits, and

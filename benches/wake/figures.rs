@@ -1,10 +1,13 @@
-//! Percentiles, the table, the JSON file.
+//! The table, the JSON file.
 
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use crate::Result;
+use crate::{
+    Result,
+    common::{machine, rank},
+};
 
 /// Beside what cargo builds.
 const FILE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../wake.json");
@@ -47,20 +50,9 @@ pub enum Unit {
 impl Figures {
     /// None yet. What else the machine does is written down too.
     pub fn begin(daemon: &Path) -> Result<Self> {
-        let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
-        let model = read("/proc/cpuinfo")?;
-        let model = model.lines().find(|line| line.starts_with("model name"));
-        let model = model.and_then(|line| line.split(": ").nth(1));
-        let mut machine = Map::new();
-        let mut say = |name: &str, value: Value| machine.insert(name.to_owned(), value);
-        say("unix_time", json!(unix_time()));
-        say("daemon", daemon.display().to_string().into());
-        say("bytes", fs::metadata(daemon)?.len().into());
-        say("kernel", read("/proc/sys/kernel/osrelease")?.into());
-        say("processor", model.unwrap_or("unknown").into());
-        let cores = std::thread::available_parallelism()?.get();
-        say("cores", cores.into());
-        say("load_before", read("/proc/loadavg")?.into());
+        let mut machine = machine::facts()?;
+        machine.insert("daemon".to_owned(), daemon.display().to_string().into());
+        machine.insert("bytes".to_owned(), fs::metadata(daemon)?.len().into());
         Ok(Self {
             machine,
             rows: Vec::new(),
@@ -89,9 +81,8 @@ impl Figures {
     /// # Errors
     /// Where a bar was missed, after all has been said.
     pub fn end(mut self) -> Result<()> {
-        let load = fs::read_to_string("/proc/loadavg")?;
-        self.machine
-            .insert("load_after".to_owned(), load.trim().into());
+        let load = machine::load()?;
+        self.machine.insert("load_after".to_owned(), load.into());
         println!();
         for (name, value) in &self.machine {
             println!(
@@ -197,14 +188,6 @@ impl Unit {
     }
 }
 
-/// The smallest value that so many of a hundred do not exceed (nearest rank): no value is made up
-/// between two that were seen.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
-}
-
-fn unix_time() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME);
-    now.map_or(0, |time| time.tv_sec().unsigned_abs())
+    rank::percentile(sorted, percent).unwrap_or(f64::NAN)
 }

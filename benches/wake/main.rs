@@ -8,28 +8,29 @@
 //! | --- | --- |
 //! | [`backend`] | START_CMD and the backend: stamps its own life |
 //! | [`script`] | leads one backend through its life, from here |
-//! | [`daemon`] | runs sleepingd; reads what it costs from /proc |
+//! | [`daemon`] | runs sleepingd; says what it costs |
 //! | [`wakes`] | latency: backends that take their time, and what no proxy could beat |
 //! | [`crowd`] | a thousand clients at once |
 //! | [`quiet`] | what it costs to wait, and to do nothing |
-//! | [`figures`] | percentiles, the table, the JSON file |
+//! | [`figures`] | the table, the JSON file |
+//! | [`common`] | what the benches share: the clock, ports, what /proc says |
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
 
+use common::{Result, clock};
 use figures::Figures;
 
 mod backend;
+#[path = "../common/mod.rs"]
+mod common;
 mod crowd;
 mod daemon;
 mod figures;
 mod quiet;
 mod script;
 mod wakes;
-
-/// Whatever goes wrong ends the run: a figure with a hole in it is none.
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Measures what a wake costs.
 #[derive(Debug, Parser)]
@@ -61,7 +62,7 @@ enum Part {
 
 fn main() -> ExitCode {
     // First of all: what it stamps is how long a START takes to begin.
-    let begun = script::now();
+    let begun = clock::now();
     if let Some(outcome) = backend::play(begun) {
         return exit_code(outcome);
     }

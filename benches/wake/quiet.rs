@@ -7,7 +7,8 @@ use std::{net::TcpStream, path::Path, thread, time::Duration};
 
 use crate::{
     Result,
-    daemon::{Daemon, Weight},
+    common::process::Weight,
+    daemon::Daemon,
     figures::{Figures, Unit},
     script::Part,
 };

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
 use socket2::SockRef;
 
 use crate::Result;
@@ -60,13 +59,6 @@ pub struct Start {
     /// When it began.
     pub begun: Duration,
     stream: BufReader<UnixStream>,
-}
-
-/// CLOCK_MONOTONIC, which is one for all processes.
-pub fn now() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .expect("every Linux has this clock")
-        .into()
 }
 
 // === impl Stage ===

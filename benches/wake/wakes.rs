@@ -18,9 +18,10 @@ use tempfile::TempDir;
 
 use crate::{
     Result, backend,
+    common::{clock::now, ports::free_addresses},
     daemon::{Daemon, Service},
     figures::Figures,
-    script::{LIMIT, MESSAGE, Part, Stage, Stamps, now},
+    script::{LIMIT, MESSAGE, Part, Stage, Stamps},
 };
 
 /// The bars, in microseconds.
@@ -202,7 +203,7 @@ impl Floor {
         let directory = TempDir::new()?;
         Ok(Self {
             program: backend::program()?,
-            target: backend::free_addresses(1)?[0],
+            target: free_addresses(1)?[0],
             stage: Stage::open(directory.path().join("floor.sock"))?,
             _directory: directory,
             spawned: Vec::new(),

@@ -1,0 +1,22 @@
+//! systemd's socket-proxyd, which is given its socket.
+
+use socket2::{Domain, Socket, Type};
+
+use super::{Missing, Place, Plan, Program, find};
+use crate::Result;
+
+pub(super) fn find_proxyd() -> std::result::Result<Program, Missing> {
+    let places = ["/usr/lib/systemd", "/lib/systemd"];
+    find("systemd-socket-proxyd", &places, "--version", "systemd")
+}
+
+pub(super) fn plan(place: &Place<'_>) -> Result<Plan> {
+    let socket = Socket::new(Domain::for_address(place.front), Type::STREAM, None)?;
+    socket.bind(&place.front.into())?;
+    // As many as systemd lets wait by itself.
+    socket.listen(4096)?;
+    let backend = place.backend.to_string();
+    let mut plan = Plan::new(find_proxyd()?.path, &[&"--connections-max=4000", &backend]);
+    plan.socket = Some(socket.into());
+    Ok(plan)
+}

@@ -1,0 +1,123 @@
+//! The run: in each round every candidate does every row once, one right after the other.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    Result,
+    common::ports::free_addresses,
+    interruption,
+    load::Load,
+    meter,
+    order::{Order, Report, Watched, Work},
+    relays::{Candidate, Relay, Room, Running},
+    rows::Row,
+};
+
+/// Before the window of each measurement.
+const WARM_UP: Duration = Duration::from_millis(200);
+
+/// What runs beside something goes on for so long after it.
+const LONGER: Duration = Duration::from_millis(200);
+
+/// How long the machine is watched doing nothing, in each round.
+const NOTHING: Duration = Duration::from_secs(1);
+
+/// Everybody, running.
+pub struct Field {
+    /// In the order of the table.
+    runners: Vec<(String, Relay)>,
+    backend: Running,
+    at: SocketAddr,
+}
+
+/// What one round has seen.
+pub struct Round {
+    /// How many processors were in use while nothing happened.
+    pub idle: f64,
+    /// For each row, of each candidate, in the order of the table.
+    pub seen: Vec<Vec<Seen>>,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Serialize)]
+pub struct Seen {
+    /// What the load has seen.
+    pub report: Report,
+    /// What the load beside it has seen.
+    pub beside: Option<Report>,
+}
+
+// === impl Field ===
+
+impl Field {
+    /// Starts them all.
+    pub fn start(candidates: &[Candidate]) -> Result<Self> {
+        let at = free_addresses(1)?[0];
+        let backend = Running::backend(at)?;
+        let mut runners = Vec::new();
+        for candidate in candidates {
+            let relay = candidate
+                .start(at, Room::Crowd)
+                .map_err(|e| format!("{}: {e}", candidate.name))?;
+            runners.push((candidate.name.clone(), relay));
+        }
+        Ok(Self {
+            runners,
+            backend,
+            at,
+        })
+    }
+
+    /// One round. The order of the candidates moves on with each two, and every other is turned
+    /// round, so that none always comes first, or always after the same one.
+    pub fn round(&mut self, number: usize, rows: &[&Row], window: Duration) -> Result<Round> {
+        let idle = meter::in_use(|| std::thread::park_timeout(NOTHING))?;
+        eprintln!("round {}: others use {:.2} processors", number + 1, idle);
+        let mut order: Vec<usize> = (0..self.runners.len()).collect();
+        order.rotate_left(number / 2 % self.runners.len());
+        if number % 2 == 1 {
+            order.reverse();
+        }
+        let mut all = Vec::new();
+        for row in rows {
+            let mut of_row: Vec<(usize, Seen)> = Vec::new();
+            for &which in &order {
+                interruption::check()?;
+                let seen = self.measure(row, &self.runners[which].1, window);
+                let (name, relay) = &mut self.runners[which];
+                let seen =
+                    seen.map_err(|e| format!("{}, {name}: {e}{}", row.name, relay.state()))?;
+                of_row.push((which, seen));
+            }
+            of_row.sort_by_key(|(which, _)| *which);
+            all.push(of_row.into_iter().map(|(_, seen)| seen).collect());
+        }
+        Ok(Round { idle, seen: all })
+    }
+
+    fn measure(&self, row: &Row, relay: &Relay, window: Duration) -> Result<Seen> {
+        let beside = row
+            .beside
+            .map(|work| Load::start(&self.order(work, relay, window + LONGER)))
+            .transpose()?;
+        let report = Load::start(&self.order(row.work, relay, window))?.report()?;
+        let beside = beside.map(Load::report).transpose()?;
+        Ok(Seen { report, beside })
+    }
+
+    fn order(&self, work: Work, relay: &Relay, window: Duration) -> Order {
+        Order {
+            work,
+            front: relay.front,
+            backend: self.at,
+            watched: Watched {
+                relay: relay.process(),
+                backend: self.backend.id(),
+            },
+            warm_up: WARM_UP,
+            window,
+        }
+    }
+}
