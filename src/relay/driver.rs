@@ -1,14 +1,14 @@
-//! One relay as a task: events in, turns out, time limits.
+//! One relay while it runs: events in, turns out, time limits.
 
 use std::{
     future::Future,
     io,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     Activity, Limits, Tuning,
@@ -21,40 +21,58 @@ use crate::{
     sys::{clock, stream::Stream},
 };
 
-/// A relay while it runs. Between two polls it is plain data, two sockets, and at most a pipe
-/// for each direction.
+/// A relay while it runs. Between two polls it is plain data and two sockets; at most a pipe for
+/// each direction; and a timer, where a limit applies.
 #[derive(Debug)]
-pub(super) struct Driver<'a> {
-    client: &'a Stream,
-    backend: &'a Stream,
+pub(super) struct Driver {
+    client: Stream,
+    backend: Stream,
     pair: Pair,
     rooms: Rooms,
     limits: Limits,
-    tuning: Tuning,
-    activity: &'a Activity,
+    pipe_size: usize,
+    activity: Activity,
     /// The last change that counts as a byte does: the beginning, a FIN, a failure.
     changed: Timestamp,
     leaving: Leaving,
     /// When the timer fires, if it is set.
     armed: Option<Timestamp>,
+    /// Boxed: most relays never have one.
+    timer: Option<Pin<Box<Sleep>>>,
+    watches: Watches,
 }
 
-/// What a relay waits for besides its sockets' readiness. They live beside it, not in it, since
-/// they borrow the sockets.
-pub(super) struct Waits<'a, F, G, D> {
-    pub(super) client_failed: Pin<&'a mut F>,
-    pub(super) backend_failed: Pin<&'a mut G>,
-    pub(super) timer: Pin<&'a mut Sleep>,
-    pub(super) drain: Pin<&'a mut D>,
+/// How each side is watched while nothing is read from it.
+#[derive(Debug, Default)]
+struct Watches {
+    client: Watch,
+    backend: Watch,
 }
 
-impl<'a> Driver<'a> {
+/// How a side that nothing is read from, because the other one is slow or because it has sent
+/// FIN, is watched for its failure.
+///
+/// ```text
+/// Reads --FIN--> Writes --closed, and no error--> Deaf
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Watch {
+    /// By what there is to read. New bytes are events too, but few: its window fills up.
+    #[default]
+    Reads,
+    /// It has sent FIN, and would be readable for ever: by whether it can be written to.
+    Writes,
+    /// A unix socket's peer has closed, which is no error. There is nothing more to hear.
+    Deaf,
+}
+
+impl Driver {
     pub(super) fn new(
-        client: &'a Stream,
-        backend: &'a Stream,
+        client: Stream,
+        backend: Stream,
         limits: Limits,
         tuning: Tuning,
-        activity: &'a Activity,
+        activity: Activity,
     ) -> Self {
         Self {
             client,
@@ -62,57 +80,45 @@ impl<'a> Driver<'a> {
             pair: Pair::new(&tuning),
             rooms: Rooms::default(),
             limits,
-            tuning,
+            pipe_size: tuning.pipe_size,
             activity,
             changed: clock::now(),
             leaving: Leaving::Not,
             armed: None,
+            timer: None,
+            watches: Watches::default(),
         }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The client, the backend, and what was moved between them.
+    pub(super) fn into_parts(self) -> (Stream, Stream, Activity) {
+        (self.client, self.backend, self.activity)
     }
 
     /// Moves what can be moved, and sees to it that whatever changes that wakes the task.
-    pub(super) fn poll<F, G, D>(
-        &mut self,
-        cx: &mut Context<'_>,
-        waits: &mut Waits<'_, F, G, D>,
-    ) -> Poll<Verdict>
-    where
-        F: Future<Output = io::Error>,
-        G: Future<Output = io::Error>,
-        D: Future<Output = End>,
-    {
-        if let Poll::Ready(end) = waits.drain.as_mut().poll(cx) {
-            return Poll::Ready(Verdict {
-                end,
-                by: Side::Daemon,
-            });
-        }
-        if let Some(verdict) = with_buffer(|buffer| self.turn(cx, waits, buffer)) {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if let Some(verdict) = with_buffer(|buffer| self.turn(cx, buffer)) {
             return Poll::Ready(verdict);
         }
-        self.poll_limits(cx, waits.timer.as_mut())
+        self.poll_limits(cx)
     }
 
     /// Until it is over, nothing can be moved, or others should have their turn.
-    fn turn<F, G, D>(
-        &mut self,
-        cx: &mut Context<'_>,
-        waits: &mut Waits<'_, F, G, D>,
-        buffer: &mut [u8],
-    ) -> Option<Verdict>
-    where
-        F: Future<Output = io::Error>,
-        G: Future<Output = io::Error>,
-    {
+    fn turn(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Option<Verdict> {
         let Self {
             client,
             backend,
             pair,
             rooms,
+            watches,
             ..
         } = self;
         let before = moved(pair);
-        let mut wires = Sockets::new(client, backend, rooms, buffer, &self.tuning);
+        let mut wires = Sockets::new(client, backend, rooms, buffer, self.pipe_size);
         let mut turn = Turn::new();
         let verdict = loop {
             pair.pump(&mut wires, &mut turn);
@@ -123,7 +129,7 @@ impl<'a> Driver<'a> {
                 yield_turn(cx);
                 break None;
             }
-            match poll_events(cx, client, backend, pair, &mut wires, waits) {
+            match poll_events(cx, client, backend, pair, &mut wires, watches) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     let errno = error.raw_os_error().unwrap_or(libc::ECANCELED);
@@ -146,7 +152,7 @@ impl<'a> Driver<'a> {
     ///
     /// The timer is not set anew for each byte: when it fires, the last byte says whether that
     /// was the end or how long it still has.
-    fn poll_limits(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Verdict> {
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         if self.leaving != self.pair.leaving() {
             self.leaving = self.pair.leaving();
             self.changed = clock::now();
@@ -157,14 +163,10 @@ impl<'a> Driver<'a> {
         loop {
             let due = self.activity.last_byte().max(self.changed) + limit;
             if self.armed.is_none_or(|armed| due < armed) {
-                let left = due.since(clock::now());
-                timer
-                    .as_mut()
-                    .reset(Instant::now() + left.max(Duration::from_millis(1)));
-                self.armed = Some(due);
+                self.arm(due);
             }
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+            if let Some(timer) = &mut self.timer {
+                ready!(timer.as_mut().poll(cx));
             }
             self.armed = None;
             if clock::now() >= due {
@@ -181,6 +183,15 @@ impl<'a> Driver<'a> {
                 });
             }
         }
+    }
+
+    fn arm(&mut self, due: Timestamp) {
+        let left = due.since(clock::now()).max(Duration::from_millis(1));
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(Instant::now() + left),
+            None => self.timer = Some(Box::pin(sleep(left))),
+        }
+        self.armed = Some(due);
     }
 
     /// How long it may go without a byte now, and what it is called when it does.
@@ -222,20 +233,27 @@ fn moved(pair: &Pair) -> (u64, u64) {
     )
 }
 
+// === impl Watches ===
+
+impl Watches {
+    fn of(&mut self, side: Side) -> &mut Watch {
+        match side {
+            Side::Client => &mut self.client,
+            _ => &mut self.backend,
+        }
+    }
+}
+
 /// Takes the events that have come. `Ready` if there was one; `Pending` means that each one that
 /// matters will wake the task.
-fn poll_events<F, G, D>(
+fn poll_events(
     cx: &mut Context<'_>,
     client: &Stream,
     backend: &Stream,
     pair: &mut Pair,
     wires: &mut impl Wires,
-    waits: &mut Waits<'_, F, G, D>,
-) -> Poll<io::Result<()>>
-where
-    F: Future<Output = io::Error>,
-    G: Future<Output = io::Error>,
-{
+    watches: &mut Watches,
+) -> Poll<io::Result<()>> {
     let mut news = Poll::Pending;
     for way in Way::BOTH {
         let (source, sink) = match way {
@@ -255,17 +273,58 @@ where
             _ => {}
         }
         // Whoever waits for a read hears of a failure by it. Of a side that is not being read
-        // from, because the other one is slow or because it has sent FIN, only this tells.
+        // from only this tells.
         if wants != Wants::Read && pair.heeds_failure(way) {
-            let failed = match way {
-                Way::ToBackend => waits.client_failed.as_mut().poll(cx),
-                Way::ToClient => waits.backend_failed.as_mut().poll(cx),
-            };
-            if let Poll::Ready(error) = failed {
+            let watch = watches.of(way.source());
+            if let Poll::Ready(error) = poll_failure(cx, source, way, pair, wires, watch)? {
                 pair.side_failed(way, &error, wires);
                 news = Poll::Ready(Ok(()));
             }
         }
     }
     news
+}
+
+/// The failure of a side that is not being read from.
+///
+/// What it consumes are events, so both directions are told to try what these might have been
+/// about.
+fn poll_failure(
+    cx: &mut Context<'_>,
+    stream: &Stream,
+    from_it: Way,
+    pair: &mut Pair,
+    wires: &impl Wires,
+    watch: &mut Watch,
+) -> Poll<io::Result<io::Error>> {
+    loop {
+        let event = match watch {
+            Watch::Reads => {
+                let event = ready!(stream.poll_readable(cx))?;
+                pair.flow_mut(from_it).set_readable();
+                event
+            }
+            // The write that waits hears of it.
+            Watch::Writes if pair.wants(from_it.back(), wires) == Wants::Write => {
+                return Poll::Pending;
+            }
+            Watch::Writes => {
+                let event = ready!(stream.poll_writable(cx))?;
+                pair.flow_mut(from_it.back()).set_writable();
+                event
+            }
+            Watch::Deaf => return Poll::Pending,
+        };
+        // Whatever kills a connection closes it both ways (`sock_poll`, EPOLLHUP).
+        if !event.closed {
+            continue;
+        }
+        if let Some(error) = stream.socket().take_error()? {
+            return Poll::Ready(Ok(error));
+        }
+        *watch = match watch {
+            Watch::Reads => Watch::Writes,
+            Watch::Writes | Watch::Deaf => Watch::Deaf,
+        };
+    }
 }

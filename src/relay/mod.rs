@@ -34,19 +34,22 @@ mod settle;
 pub(crate) mod sim;
 mod wires;
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 pub use activity::Activity;
 pub use counters::{Counters, counters};
 pub use settle::{Settled, settle};
 use tokio::time::sleep;
 
-use self::{
-    driver::{Driver, Waits},
-    pair::Verdict,
-};
+use self::{driver::Driver, pair::Verdict};
 use crate::{
-    model::{End, Outcome, Side},
+    model::{End, Outcome, Side, Timestamp},
     sys::{clock, stream::Stream},
 };
 
@@ -94,104 +97,159 @@ impl Default for Tuning {
 /// Relays between a client and a backend until it is over, and closes both.
 ///
 /// When `drain` is ready it ends at once, for the reason that it gives, and both see a reset.
-/// `activity` tells others how it goes. Dropped before it is done, it closes both as if they had finished.
-pub async fn relay(
+/// `activity` tells others how it goes. Dropped before it is done, it closes both as if they had
+/// finished.
+pub fn relay<D>(
     client: Stream,
     backend: Stream,
     limits: Limits,
-    drain: impl Future<Output = End>,
+    drain: D,
     activity: Activity,
-) -> Outcome {
-    relay_tuned(client, backend, limits, Tuning::default(), drain, activity).await
+) -> Relay<D> {
+    relay_tuned(client, backend, limits, Tuning::default(), drain, activity)
 }
 
 /// [`relay`] with other thresholds.
-pub async fn relay_tuned(
+pub fn relay_tuned<D>(
     client: Stream,
     backend: Stream,
     limits: Limits,
     tuning: Tuning,
-    drain: impl Future<Output = End>,
+    drain: D,
     activity: Activity,
-) -> Outcome {
-    let began = clock::now();
+) -> Relay<D> {
     counters::begun();
-    let mut drain = pin!(drain);
-    let verdict = {
-        let mut waits = Waits {
-            client_failed: pin!(client.failed()),
-            backend_failed: pin!(backend.failed()),
-            timer: pin!(sleep(Duration::ZERO)),
-            drain: drain.as_mut(),
-        };
-        let mut driver = Driver::new(&client, &backend, limits, tuning, &activity);
-        std::future::poll_fn(|cx| driver.poll(cx, &mut waits)).await
-    };
-    let end = close(client, backend, verdict, limits, drain).await;
-    counters::ended(end.end);
-    Outcome {
-        to_backend: activity.to_backend(),
-        to_client: activity.to_client(),
-        ended_by: end.by,
-        end: end.end,
-        relayed: clock::now().since(began),
+    Relay {
+        drain,
+        began: clock::now(),
+        stage: Stage::Running(Driver::new(client, backend, limits, tuning, activity)),
     }
 }
 
-/// Lets both sides know how it ended.
-async fn close(
-    client: Stream,
-    backend: Stream,
+/// A relay, to be awaited. A type of its own and not an async block, which would keep all that it
+/// was given twice: an idle connection is little more than this.
+#[derive(Debug)]
+#[must_use = "a relay does nothing until it is awaited"]
+pub struct Relay<D> {
+    stage: Stage,
+    drain: D,
+    began: Timestamp,
+}
+
+/// How far it is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every relay is running, all its life"
+)]
+#[derive(Debug)]
+enum Stage {
+    Running(Driver),
+    /// It has failed.
+    Resetting(Resetting),
+    Over,
+}
+
+/// One side is dead, and what it sent before is on its way to the other.
+struct Resetting {
     verdict: Verdict,
-    limits: Limits,
-    drain: impl Future<Output = End>,
-) -> Verdict {
-    match (verdict.end, verdict.by) {
-        // Both have been told already.
-        (End::Finished, _) => verdict,
-        (End::Reset, Side::Client) => {
-            drop(client);
-            pass_on_reset(backend, limits, drain)
-                .await
-                .unwrap_or(verdict)
-        }
-        (End::Reset, Side::Backend) => {
-            drop(backend);
-            pass_on_reset(client, limits, drain)
-                .await
-                .unwrap_or(verdict)
-        }
-        // It was cut off by us: neither may take it for complete.
-        _ => {
-            client.reset();
-            backend.reset();
-            verdict
+    activity: Activity,
+    delivered: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+// === impl Relay ===
+
+impl<D: Future<Output = End> + Unpin> Future for Relay<D> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let relay = self.get_mut();
+        let cut = Pin::new(&mut relay.drain).poll(cx).map(|end| Verdict {
+            end,
+            by: Side::Daemon,
+        });
+        loop {
+            let verdict = match (&mut relay.stage, cut) {
+                (_, Poll::Ready(verdict)) => verdict,
+                (Stage::Running(driver), Poll::Pending) => ready!(driver.poll(cx)),
+                (Stage::Resetting(resetting), Poll::Pending) => {
+                    ready!(resetting.delivered.as_mut().poll(cx));
+                    resetting.verdict
+                }
+                (Stage::Over, Poll::Pending) => panic!("a relay that is over was polled"),
+            };
+            let activity = match std::mem::replace(&mut relay.stage, Stage::Over) {
+                Stage::Running(driver) if verdict.end == End::Reset => {
+                    relay.stage = Stage::Resetting(Resetting::new(driver, verdict));
+                    continue;
+                }
+                Stage::Running(driver) => close(driver, verdict),
+                Stage::Resetting(resetting) => resetting.activity,
+                Stage::Over => panic!("a relay that is over was polled"),
+            };
+            counters::ended(verdict.end);
+            return Poll::Ready(Outcome {
+                to_backend: activity.to_backend(),
+                to_client: activity.to_client(),
+                ended_by: verdict.by,
+                end: verdict.end,
+                relayed: clock::now().since(relay.began),
+            });
         }
     }
 }
 
-/// Resets `stream` when its peer has what was sent before: a reset throws away what is still on
-/// its way. A verdict of its own if drain is sooner.
-async fn pass_on_reset(
-    stream: Stream,
-    limits: Limits,
-    drain: impl Future<Output = End>,
-) -> Option<Verdict> {
+/// Closes both sides. Only where both have finished may either take it for complete.
+fn close(driver: Driver, verdict: Verdict) -> Activity {
+    let (client, backend, activity) = driver.into_parts();
+    if verdict.end != End::Finished {
+        client.reset();
+        backend.reset();
+    }
+    activity
+}
+
+// === impl Resetting ===
+
+impl Resetting {
+    /// Closes the side that is dead. The other one is reset when it has what was sent before: a
+    /// reset throws away what is still on its way.
+    fn new(driver: Driver, verdict: Verdict) -> Self {
+        let limit = driver.limits().half_close;
+        let (client, backend, activity) = driver.into_parts();
+        let left = match verdict.by {
+            Side::Client => backend,
+            _ => client,
+        };
+        // Set now: it is to be a reset however the wait ends. Fails for no socket of ours.
+        let _ = left.socket().reset_on_close();
+        Self {
+            verdict,
+            activity,
+            delivered: Box::pin(delivered(left, limit)),
+        }
+    }
+}
+
+impl fmt::Debug for Resetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.verdict.fmt(f)
+    }
+}
+
+/// Waits until the peer has what was sent to it, or is gone, or has had its time.
+async fn delivered(stream: Stream, limit: Option<Duration>) {
     let expired = async {
-        match limits.half_close {
+        match limit {
             Some(limit) => sleep(limit).await,
             None => std::future::pending().await,
         }
     };
-    let sooner = tokio::select! {
+    tokio::select! {
         biased;
-        () = acknowledged(&stream) => None,
-        _ = stream.failed() => None,
-        () = expired => None,
-        end = drain => Some(Verdict { end, by: Side::Daemon }),
-    };
-    stream.reset();
-    sooner
+        () = acknowledged(&stream) => {}
+        _ = stream.failed() => {}
+        () = expired => {}
+    }
 }
 
 /// Waits until the peer has acknowledged all that was sent. The kernel has no event for that.

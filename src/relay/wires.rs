@@ -3,7 +3,7 @@
 use std::{cell::RefCell, io, ops::Range, os::fd::AsFd};
 
 use super::{
-    BUFFER_SIZE, Tuning, counters,
+    BUFFER_SIZE, counters,
     flow::{Fill, Means, Moved, Way, Wires},
     pool::{self, Lease},
 };
@@ -83,9 +83,8 @@ impl<'a> Sockets<'a> {
         backend: &'a Stream,
         rooms: &'a mut Rooms,
         buffer: &'a mut [u8],
-        tuning: &Tuning,
+        pipe_size: usize,
     ) -> Self {
-        let pipe_size = tuning.pipe_size;
         Self {
             client,
             backend,

@@ -38,6 +38,13 @@ pub enum Sign {
     Gone,
 }
 
+/// Something has become possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Nothing more will come, or can be sent, that way.
+    pub closed: bool,
+}
+
 impl Stream {
     /// Gives a connected socket to the runtime. One that cannot be given is closed with a reset:
     /// its peer must not take that for an empty answer.
@@ -119,22 +126,28 @@ impl Stream {
 
     /// Waits for an event after which reading may give something, and consumes it.
     ///
-    /// After the end of the stream has been *read* this is always ready: do not ask any more.
+    /// After the end of the stream has been announced this is always ready, [`Event::closed`]:
+    /// who has read the end does not ask any more.
     ///
     /// # Errors
     /// Only when the runtime is shutting down.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_read_ready(cx))?.clear_ready();
-        Poll::Ready(Ok(()))
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        let mut guard = ready!(self.0.poll_read_ready(cx))?;
+        let closed = guard.ready().is_read_closed();
+        guard.clear_ready();
+        Poll::Ready(Ok(Event { closed }))
     }
 
-    /// Waits for an event after which writing may be possible, and consumes it.
+    /// Waits for an event after which writing may be possible, and consumes it. Of a dead
+    /// connection this is always ready.
     ///
     /// # Errors
     /// Only when the runtime is shutting down.
-    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_write_ready(cx))?.clear_ready();
-        Poll::Ready(Ok(()))
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        let mut guard = ready!(self.0.poll_write_ready(cx))?;
+        let closed = guard.ready().is_write_closed();
+        guard.clear_ready();
+        Poll::Ready(Ok(Event { closed }))
     }
 
     /// Whether urgent data (EPOLLPRI) has been announced. A read stops short at it.

@@ -143,12 +143,12 @@ impl Ready {
             let outcome = runtime.unwrap().block_on(async {
                 let [client, backend] =
                     [ours.0, ours.1].map(|fd| Stream::new(Socket::from_fd(fd).unwrap()).unwrap());
-                let drain = async {
+                let drain = Box::pin(async {
                     if drained.await.is_err() {
                         std::future::pending().await
                     }
                     End::DrainTimeout
-                };
+                });
                 relay_tuned(client, backend, setup.limits, setup.tuning, drain, shared).await
             });
             (outcome, thread_cpu())
