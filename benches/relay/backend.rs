@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd},
     time::Duration,
@@ -22,7 +22,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{Result, common::clock::now, order::LIMIT, roles};
 
-/// The first argument of this role; the second is the address.
+/// The first argument of this role; the others are the addresses to listen on.
 pub const ROLE: &str = "play-backend";
 
 /// What is written at once, and read at most.
@@ -30,6 +30,9 @@ pub const CHUNK: usize = 256 * 1024;
 
 /// Connections taken before those that are there are looked at again.
 const ACCEPTS: usize = 16;
+
+/// What a source hears when its client has had enough.
+const ENDED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLHUP);
 
 /// More than that is a mistake.
 const MOST_CONNECTIONS: usize = 65_536;
@@ -62,11 +65,16 @@ pub struct Received {
 
 struct Server {
     epoll: Epoll,
-    listener: Socket,
     /// By descriptor.
-    connections: Vec<Option<Connection>>,
+    slots: Vec<Slot>,
     buffer: Vec<u8>,
     received: u64,
+}
+
+enum Slot {
+    Empty,
+    Listener(Socket),
+    Connection(Connection),
 }
 
 struct Connection {
@@ -87,32 +95,51 @@ pub fn play() -> Option<Result<()>> {
     let mut arguments = env::args().skip(1);
     (arguments.next()? == ROLE).then(|| {
         roles::end_with_parent()?;
-        let address: SocketAddr = arguments.next().ok_or("no address")?.parse()?;
-        Server::listen(address)?.serve()
+        let mut server = Server::new()?;
+        for address in arguments {
+            server.listen(address.parse()?)?;
+        }
+        server.serve()
     })
 }
 
 // === impl Server ===
 
 impl Server {
-    fn listen(address: SocketAddr) -> Result<Self> {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            slots: Vec::new(),
+            buffer: vec![0x55; CHUNK],
+            received: 0,
+        })
+    }
+
+    fn listen(&mut self, address: SocketAddr) -> Result<()> {
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         listener.set_reuse_address(true)?;
         // Accepted sockets have it from here.
         listener.set_tcp_nodelay(true)?;
+        listener.set_write_timeout(Some(LIMIT))?;
         listener.bind(&address.into())?;
         listener.listen(4096)?;
         listener.set_nonblocking(true)?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let number = listener.as_raw_fd() as u64;
-        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, number))?;
-        Ok(Self {
-            epoll,
-            listener,
-            connections: Vec::new(),
-            buffer: vec![0x55; CHUNK],
-            received: 0,
-        })
+        self.keep(listener, Slot::Listener)
+    }
+
+    /// Keeps a socket, and will be told when there is something to read.
+    fn keep(&mut self, socket: Socket, slot: impl FnOnce(Socket) -> Slot) -> Result<()> {
+        let number = usize::try_from(socket.as_raw_fd())?;
+        if number >= MOST_CONNECTIONS {
+            return Err("too many connections".into());
+        }
+        let interest = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
+        self.epoll.add(&socket, interest)?;
+        if self.slots.len() <= number {
+            self.slots.resize_with(number + 1, || Slot::Empty);
+        }
+        self.slots[number] = slot(socket);
+        Ok(())
     }
 
     fn serve(mut self) -> Result<()> {
@@ -124,92 +151,47 @@ impl Server {
             };
             for event in &events[..ready] {
                 let number = usize::try_from(event.data())?;
-                if event.data() == self.listener.as_raw_fd() as u64 {
-                    self.accept()?;
+                if matches!(self.slots[number], Slot::Listener(_)) {
+                    self.accept(number)?;
                 } else if self.step(number, event.events())? == After::Closed {
                     // Closing takes it out of the epoll.
-                    self.connections[number] = None;
+                    self.slots[number] = Slot::Empty;
                 }
             }
         }
     }
 
-    fn accept(&mut self) -> Result<()> {
+    fn accept(&mut self, listener: usize) -> Result<()> {
         for _ in 0..ACCEPTS {
-            let socket = match self.listener.accept() {
+            let Slot::Listener(listener) = &self.slots[listener] else {
+                return Ok(());
+            };
+            let socket = match listener.accept() {
                 Ok((socket, _)) => socket,
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 // It is gone already.
-                Err(e) if e.kind() == std::io::ErrorKind::ConnectionAborted => continue,
+                Err(e) if e.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(e) => return Err(e.into()),
             };
-            let number = usize::try_from(socket.as_raw_fd())?;
-            if number >= MOST_CONNECTIONS {
-                return Err("too many connections".into());
-            }
-            let interest = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
-            self.epoll.add(&socket, interest)?;
-            if self.connections.len() <= number {
-                self.connections.resize_with(number + 1, || None);
-            }
-            self.connections[number] = Some(Connection {
-                socket,
-                purpose: None,
-            });
+            self.keep(socket, |socket| {
+                Slot::Connection(Connection {
+                    socket,
+                    purpose: None,
+                })
+            })?;
         }
         Ok(())
     }
 
     fn step(&mut self, number: usize, events: EpollFlags) -> Result<After> {
-        let slot = self.connections.get_mut(number).and_then(Option::as_mut);
-        let connection = slot.ok_or("an event of nobody")?;
-        let Some(purpose) = connection.purpose else {
-            return connection.begin(&self.epoll);
+        let Slot::Connection(connection) = &mut self.slots[number] else {
+            return Err("an event of nobody".into());
         };
-        let at_once = MsgFlags::MSG_DONTWAIT;
-        let fd = connection.socket.as_raw_fd();
-        if purpose == Purpose::Source && events.contains(EpollFlags::EPOLLOUT) {
-            // Whether it has gone is the client's to say.
-            if let Err(Errno::EPIPE | Errno::ECONNRESET) = send(fd, &self.buffer, at_once) {
-                return Ok(After::Closed);
-            }
-            if !events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP) {
-                return Ok(After::Open);
-            }
+        match connection.purpose {
+            None => connection.begin(&self.epoll),
+            Some(Purpose::Source) if !events.intersects(ENDED) => connection.pour(&self.buffer),
+            Some(purpose) => connection.take(purpose, &mut self.buffer, &mut self.received),
         }
-        let flags = match purpose {
-            // What comes is counted, and not copied: the relay is to be measured.
-            Purpose::Sink => at_once | MsgFlags::MSG_TRUNC,
-            _ => at_once,
-        };
-        let count = match recv(fd, &mut self.buffer, flags) {
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(After::Open),
-            // However it ends.
-            Ok(0) | Err(_) => return Ok(After::Closed),
-            Ok(count) => count,
-        };
-        let written = match purpose {
-            Purpose::Sink => {
-                self.received += count as u64;
-                Ok(())
-            }
-            Purpose::Echo | Purpose::EchoTraceless => {
-                connection.socket.write_all(&self.buffer[..count])
-            }
-            Purpose::Count => connection.socket.write_all(
-                &Received {
-                    bytes: self.received,
-                    at: now().as_nanos() as u64,
-                }
-                .bytes(),
-            ),
-            Purpose::Source => Ok(()),
-        };
-        Ok(if written.is_ok() {
-            After::Open
-        } else {
-            After::Closed
-        })
     }
 }
 
@@ -233,9 +215,45 @@ impl Connection {
             let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
             let number = self.socket.as_raw_fd() as u64;
             epoll.modify(self.socket.as_fd(), &mut EpollEvent::new(both, number))?;
-            self.socket.set_write_timeout(Some(LIMIT))?;
         }
         Ok(After::Open)
+    }
+
+    /// As a source.
+    fn pour(&self, bytes: &[u8]) -> Result<After> {
+        match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT) {
+            // Whether it has gone is the client's to say.
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(After::Open),
+            Err(_) => Ok(After::Closed),
+        }
+    }
+
+    /// Takes what there is, and does with it what it is for.
+    fn take(&mut self, purpose: Purpose, buffer: &mut [u8], received: &mut u64) -> Result<After> {
+        let flags = match purpose {
+            // What comes is counted, and not copied: the relay is to be measured.
+            Purpose::Sink => MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC,
+            _ => MsgFlags::MSG_DONTWAIT,
+        };
+        let count = match recv(self.socket.as_raw_fd(), buffer, flags) {
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(After::Open),
+            // However it ends.
+            Ok(0) | Err(_) => return Ok(After::Closed),
+            Ok(count) => count,
+        };
+        let answered = match purpose {
+            Purpose::Echo | Purpose::EchoTraceless => self.socket.write_all(&buffer[..count]),
+            Purpose::Count => self.socket.write_all(&Received::now(*received).bytes()),
+            Purpose::Sink => {
+                *received += count as u64;
+                Ok(())
+            }
+            Purpose::Source => Ok(()),
+        };
+        match answered {
+            Ok(()) => Ok(After::Open),
+            Err(_) => Ok(After::Closed),
+        }
     }
 }
 
@@ -259,6 +277,11 @@ impl Purpose {
 impl Received {
     /// As many bytes as an answer has.
     pub const SIZE: usize = 16;
+
+    fn now(bytes: u64) -> Self {
+        let at = now().as_nanos() as u64;
+        Self { bytes, at }
+    }
 
     /// As it is sent.
     pub fn bytes(self) -> [u8; Self::SIZE] {

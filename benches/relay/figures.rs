@@ -18,7 +18,7 @@ pub const AGAIN: &str = "again";
 
 /// While nothing happens no more of the processors may be in use, or what the machine has used
 /// says nothing about the relay.
-const QUIET: f64 = 0.05;
+pub const QUIET: f64 = 0.05;
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy)]

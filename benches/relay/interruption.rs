@@ -11,8 +11,7 @@ use crate::Result;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// From now on these signals are heard here. Other processes that we start get them as usual: the
-/// standard library gives them an empty mask.
+/// From now on these signals are heard here. To be called while there is one thread.
 pub fn listen() -> Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;

@@ -163,6 +163,13 @@ fn report(
     }
     println!();
     table::print(candidates, lines);
+    let others = rounds.iter().map(|round| round.idle).fold(0.0, f64::max);
+    if others > figures::QUIET {
+        println!(
+            "\nothers used up to {others:.2} processors: rates and times are theirs as much as \
+             the relays'; of the ratios only those of CPU relay say something"
+        );
+    }
     if cli.markdown {
         println!("\n{}", table::markdown(candidates, lines, &machine));
     }

@@ -68,7 +68,7 @@ pub fn weigh(candidates: &[Candidate]) -> Result<Vec<Memory>> {
 
 fn one(candidate: &Candidate) -> Result<Memory> {
     let at = free_addresses(1)?[0];
-    let backend = Running::backend(at)?;
+    let backend = Running::backend(&[at])?;
     let mut memory = Memory::default();
     if candidate.kind != Kind::Direct {
         let relay = candidate.start(at, Room::Usual)?;

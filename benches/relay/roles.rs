@@ -9,7 +9,11 @@ use std::{
 
 use nix::{
     fcntl::{FcntlArg, fcntl},
-    sys::{prctl::set_pdeathsig, signal::Signal},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{SigSet, Signal},
+    },
+    unistd::getppid,
 };
 
 use crate::Result;
@@ -21,16 +25,28 @@ pub const RELAY: &str = "play-relay";
 /// input here.
 pub const ACTIVATED: &str = "play-activated";
 
+/// The variable that says whose child a role is.
+const PARENT: &str = "RELAY_BENCH";
+
 /// This program, in a role.
 pub fn command(role: &str) -> Result<Command> {
     let mut command = Command::new(env::current_exe()?);
-    command.arg(role).stdin(Stdio::null());
+    command
+        .arg(role)
+        .env(PARENT, std::process::id().to_string())
+        .stdin(Stdio::null());
     Ok(command)
 }
 
 /// Asks the kernel to end this process with the one that started it. Survives exec.
 pub fn end_with_parent() -> Result<()> {
+    // Our parent hears its signals in a thread, and blocks them elsewhere; that is inherited.
+    SigSet::empty().thread_set_mask()?;
     set_pdeathsig(Signal::SIGTERM)?;
+    // It may have ended before the kernel was asked.
+    if env::var(PARENT).ok() != Some(getppid().to_string()) {
+        return Err("the bench has ended".into());
+    }
     Ok(())
 }
 

@@ -27,9 +27,17 @@ const NOTHING: Duration = Duration::from_secs(1);
 /// Everybody, running.
 pub struct Field {
     /// In the order of the table.
-    runners: Vec<(String, Relay)>,
+    runners: Vec<Runner>,
     backend: Running,
-    at: SocketAddr,
+}
+
+/// One candidate, running.
+struct Runner {
+    name: String,
+    relay: Relay,
+    /// The address of the backend that it alone connects to. Ports that are not free for a while,
+    /// because of connections that have been closed, are nobody else's then.
+    backend: SocketAddr,
 }
 
 /// What one round has seen.
@@ -54,20 +62,21 @@ pub struct Seen {
 impl Field {
     /// Starts them all.
     pub fn start(candidates: &[Candidate]) -> Result<Self> {
-        let at = free_addresses(1)?[0];
-        let backend = Running::backend(at)?;
+        let addresses = free_addresses(candidates.len())?;
+        let backend = Running::backend(&addresses)?;
         let mut runners = Vec::new();
-        for candidate in candidates {
+        for (candidate, backend) in candidates.iter().zip(addresses) {
+            let name = candidate.name.clone();
             let relay = candidate
-                .start(at, Room::Crowd)
-                .map_err(|e| format!("{}: {e}", candidate.name))?;
-            runners.push((candidate.name.clone(), relay));
+                .start(backend, Room::Crowd)
+                .map_err(|e| format!("{name}: {e}"))?;
+            runners.push(Runner {
+                name,
+                relay,
+                backend,
+            });
         }
-        Ok(Self {
-            runners,
-            backend,
-            at,
-        })
+        Ok(Self { runners, backend })
     }
 
     /// One round. The order of the candidates moves on with each two, and every other is turned
@@ -85,8 +94,8 @@ impl Field {
             let mut of_row: Vec<(usize, Seen)> = Vec::new();
             for &which in &order {
                 interruption::check()?;
-                let seen = self.measure(row, &self.runners[which].1, window);
-                let (name, relay) = &mut self.runners[which];
+                let seen = self.measure(row, &self.runners[which], window);
+                let Runner { name, relay, .. } = &mut self.runners[which];
                 let seen =
                     seen.map_err(|e| format!("{}, {name}: {e}{}", row.name, relay.state()))?;
                 of_row.push((which, seen));
@@ -97,23 +106,23 @@ impl Field {
         Ok(Round { idle, seen: all })
     }
 
-    fn measure(&self, row: &Row, relay: &Relay, window: Duration) -> Result<Seen> {
+    fn measure(&self, row: &Row, runner: &Runner, window: Duration) -> Result<Seen> {
         let beside = row
             .beside
-            .map(|work| Load::start(&self.order(work, relay, window + LONGER)))
+            .map(|work| Load::start(&self.order(work, runner, window + LONGER)))
             .transpose()?;
-        let report = Load::start(&self.order(row.work, relay, window))?.report()?;
+        let report = Load::start(&self.order(row.work, runner, window))?.report()?;
         let beside = beside.map(Load::report).transpose()?;
         Ok(Seen { report, beside })
     }
 
-    fn order(&self, work: Work, relay: &Relay, window: Duration) -> Order {
+    fn order(&self, work: Work, runner: &Runner, window: Duration) -> Order {
         Order {
             work,
-            front: relay.front,
-            backend: self.at,
+            front: runner.relay.front,
+            backend: runner.backend,
             watched: Watched {
-                relay: relay.process(),
+                relay: runner.relay.process(),
                 backend: self.backend.id(),
             },
             warm_up: WARM_UP,

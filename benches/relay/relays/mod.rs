@@ -253,12 +253,14 @@ impl Plan {
 // === impl Running ===
 
 impl Running {
-    /// Our backend, at this address.
-    pub fn backend(at: SocketAddr) -> Result<Self> {
+    /// Our backend, at these addresses.
+    pub fn backend(at: &[SocketAddr]) -> Result<Self> {
         let mut command = roles::command(backend::ROLE)?;
-        command.arg(at.to_string());
+        command.args(at.iter().map(SocketAddr::to_string));
         let mut running = Self::start(command, directory()?)?;
-        running.until_it_relays(at)?;
+        for address in at {
+            running.until_it_relays(*address)?;
+        }
         Ok(running)
     }
 

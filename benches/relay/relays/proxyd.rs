@@ -5,6 +5,9 @@ use socket2::{Domain, Socket, Type};
 use super::{Missing, Place, Plan, Program, find};
 use crate::Result;
 
+/// systemd starts services with SIGPIPE ignored, and this one dies of it otherwise.
+const AS_SYSTEMD: &str = "trap '' PIPE; exec \"$@\"";
+
 pub(super) fn find_proxyd() -> std::result::Result<Program, Missing> {
     let places = ["/usr/lib/systemd", "/lib/systemd"];
     find("systemd-socket-proxyd", &places, "--version", "systemd")
@@ -16,7 +19,12 @@ pub(super) fn plan(place: &Place<'_>) -> Result<Plan> {
     // As many as systemd lets wait by itself.
     socket.listen(4096)?;
     let backend = place.backend.to_string();
-    let mut plan = Plan::new(find_proxyd()?.path, &[&"--connections-max=4000", &backend]);
+    let proxyd = find_proxyd()?.path;
+    let room = "--connections-max=4000";
+    let mut plan = Plan::new(
+        "/bin/sh",
+        &[&"-c", &AS_SYSTEMD, &"sh", &proxyd, &room, &backend],
+    );
     plan.socket = Some(socket.into());
     Ok(plan)
 }
