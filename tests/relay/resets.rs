@@ -2,7 +2,8 @@
 
 use std::{
     io::{ErrorKind, Write},
-    time::Duration,
+    mem::MaybeUninit,
+    time::{Duration, Instant},
 };
 
 use sleepingd::{
@@ -54,6 +55,53 @@ fn the_other_side_gets_exactly_the_bytes_before_a_reset_and_then_a_reset() {
                     "{tuning:?} {len}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn a_reset_is_passed_on_within_a_tenth_of_a_second() {
+    for by in [Side::Client, Side::Backend] {
+        let mut times: Vec<Duration> = (0..21)
+            .map(|_| {
+                let (mut resetter, mut other, relay) = sides(Setup::default().run(), by);
+                resetter.say(b"bytes");
+                assert_eq!(other.hear(5), b"bytes");
+                let begun = Instant::now();
+                resetter.reset();
+                assert_eq!(other.hear_until_failure().1, ErrorKind::ConnectionReset);
+                let took = begun.elapsed();
+                relay.outcome();
+                took
+            })
+            .collect();
+        times.sort_unstable();
+        // The median, for the machine may be busy.
+        assert!(times[10] <= Duration::from_millis(100), "{times:?}");
+    }
+}
+
+/// A server that answers and goes without having read the request: the close is a reset, and the
+/// answer stands before it.
+#[test]
+fn a_side_that_closes_with_bytes_unread_delivers_what_it_said_and_then_a_reset() {
+    for tuning in tunings() {
+        for by in [Side::Client, Side::Backend] {
+            let setup = Setup {
+                tuning,
+                limits: LIMITS,
+                ..Setup::default()
+            };
+            let (mut closer, mut other, relay) = sides(setup.run(), by);
+            other.say(b"never to be read, but to arrive");
+            while closer.sock().peek(&mut [MaybeUninit::uninit()]).unwrap() == 0 {}
+            closer.say(b"the answer");
+            assert_eq!(other.hear(10), b"the answer");
+            drop(closer);
+            let (rest, error) = other.hear_until_failure();
+            assert_eq!((rest, error), (Vec::new(), ErrorKind::ConnectionReset));
+            let outcome = relay.outcome();
+            assert_eq!((outcome.end, outcome.ended_by), (End::Reset, by));
         }
     }
 }
