@@ -11,6 +11,8 @@ pub mod listener;
 pub mod memory;
 pub mod net;
 pub mod pipe;
+#[cfg(test)]
+mod planted;
 pub mod process;
 pub mod stream;
 pub mod timer;
