@@ -37,10 +37,31 @@ pub(super) struct Driver {
     leaving: Leaving,
     /// When the timer fires, if it is set.
     armed: Option<Timestamp>,
-    /// Boxed: most relays never have one.
+    /// Boxed: a relay without limits has one only while it is new.
     timer: Option<Pin<Box<Sleep>>>,
     watches: Watches,
+    age: Age,
 }
+
+/// Whether the connection is one that lasts.
+#[derive(Debug, Clone, Copy)]
+enum Age {
+    New { began: Timestamp, turns: u8 },
+    Lasting,
+}
+
+/// What the timer is set for.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Lasting,
+    End(End),
+}
+
+/// So long after its beginning a relay is one that lasts.
+const LASTING: Duration = Duration::from_secs(1);
+
+/// So is one that has had more turns than a request, its reply and the two ends.
+const LASTING_TURNS: u8 = 8;
 
 /// How each side is watched while nothing is read from it.
 #[derive(Debug, Default)]
@@ -74,6 +95,7 @@ impl Driver {
         tuning: Tuning,
         activity: Activity,
     ) -> Self {
+        let began = clock::now();
         Self {
             client,
             backend,
@@ -82,11 +104,12 @@ impl Driver {
             limits,
             pipe_size: tuning.pipe_size,
             activity,
-            changed: clock::now(),
+            changed: began,
             leaving: Leaving::Not,
             armed: None,
             timer: None,
             watches: Watches::default(),
+            age: Age::New { began, turns: 0 },
         }
     }
 
@@ -104,7 +127,8 @@ impl Driver {
         if let Some(verdict) = with_buffer(|buffer| self.turn(cx, buffer)) {
             return Poll::Ready(verdict);
         }
-        self.poll_limits(cx)
+        self.grow_older();
+        self.poll_timer(cx)
     }
 
     /// Until it is over, nothing can be moved, or others should have their turn.
@@ -148,40 +172,77 @@ impl Driver {
         verdict
     }
 
-    /// Ends a relay that has had no byte for too long.
+    /// Does what is due: ends a relay that has had no byte for too long, or sees that it lasts.
     ///
     /// The timer is not set anew for each byte: when it fires, the last byte says whether that
     /// was the end or how long it still has.
-    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         if self.leaving != self.pair.leaving() {
             self.leaving = self.pair.leaving();
             self.changed = clock::now();
         }
-        let Some((limit, end)) = self.limit() else {
-            return Poll::Pending;
-        };
-        loop {
-            let due = self.activity.last_byte().max(self.changed) + limit;
-            if self.armed.is_none_or(|armed| due < armed) {
-                self.arm(due);
+        while let Some((at, due)) = self.next_due() {
+            if self.armed.is_none_or(|armed| at < armed) {
+                self.arm(at);
             }
             if let Some(timer) = &mut self.timer {
                 ready!(timer.as_mut().poll(cx));
             }
             self.armed = None;
-            if clock::now() >= due {
-                return Poll::Ready(match self.leaving {
-                    // What was to be delivered before it has had its time.
-                    Leaving::Failed(by) => Verdict {
+            if clock::now() < at {
+                continue;
+            }
+            match (due, self.leaving) {
+                (Due::Lasting, _) => self.last(),
+                // What was to be delivered before it has had its time.
+                (Due::End(_), Leaving::Failed(by)) => {
+                    return Poll::Ready(Verdict {
                         end: End::Reset,
                         by,
-                    },
-                    _ => Verdict {
+                    });
+                }
+                (Due::End(end), _) => {
+                    return Poll::Ready(Verdict {
                         end,
                         by: Side::Daemon,
-                    },
-                });
+                    });
+                }
             }
+        }
+        (self.timer, self.armed) = (None, None);
+        Poll::Pending
+    }
+
+    /// What comes next, if nothing moves.
+    fn next_due(&self) -> Option<(Timestamp, Due)> {
+        let lasting = match self.age {
+            Age::New { began, .. } => Some((began + LASTING, Due::Lasting)),
+            Age::Lasting => None,
+        };
+        let end = self.limit().map(|(limit, end)| {
+            let last = self.activity.last_byte().max(self.changed);
+            (last + limit, Due::End(end))
+        });
+        match (lasting, end) {
+            (Some(lasting), Some(end)) if end.0 < lasting.0 => Some(end),
+            (lasting, end) => lasting.or(end),
+        }
+    }
+
+    /// Another turn has passed.
+    fn grow_older(&mut self) {
+        match &mut self.age {
+            Age::New { turns, .. } if *turns < LASTING_TURNS => *turns += 1,
+            Age::New { .. } => self.last(),
+            Age::Lasting => {}
+        }
+    }
+
+    fn last(&mut self) {
+        self.age = Age::Lasting;
+        for stream in [&self.client, &self.backend] {
+            // Fails where a side is dead already, which the next turn will find.
+            let _ = stream.socket().make_lasting();
         }
     }
 

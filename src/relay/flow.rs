@@ -11,7 +11,9 @@
 //! - Bytes are taken only when none are pending. So "would block" while taking always speaks of
 //!   the source, never of a full pipe.
 //! - The end of a stream is what a read returns, never what an event says.
-//! - FIN is passed on when the source has ended and nothing is pending.
+//! - FIN is passed on when the source has ended and nothing is pending. The second of the two
+//!   goes with the closing of the sockets: both have been read to their ends, and a close with
+//!   nothing unread is a FIN (RFC 9293, 3.6).
 //! - A source whose side has failed is read until it has nothing left, and then it is lost: an
 //!   end of stream is not believed any more, since the kernel tells an error once, and a clean
 //!   end ever after. The exception is an error that says that FIN came first.
@@ -117,7 +119,7 @@ pub(super) enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sink {
     Open,
-    /// FIN was passed on.
+    /// FIN was passed on, or is about to be by closing both sides.
     Shut,
     /// Its side has failed.
     Lost,
@@ -221,15 +223,25 @@ impl Flow {
         }
     }
 
-    /// Moves all that can be moved, within the turn.
+    /// Moves all that can be moved, within the turn. `last`: the other direction is over, so that
+    /// FIN need not be passed on by a call of its own.
     ///
     /// # Errors
     /// At which end a call failed; there may be more to do after that has been noted.
-    pub(super) fn pump(&mut self, wires: &mut impl Wires, turn: &mut usize) -> Result<(), Trouble> {
+    pub(super) fn pump(
+        &mut self,
+        wires: &mut impl Wires,
+        turn: &mut usize,
+        last: bool,
+    ) -> Result<(), Trouble> {
         let pumped = loop {
             let step = match self.next(wires.pending(self.way), *turn) {
                 Step::Fill => self.fill(wires, turn),
                 Step::Flush => self.flush(wires),
+                Step::Finish if last => {
+                    self.sink = Sink::Shut;
+                    Ok(())
+                }
                 Step::Finish => self.finish(wires),
                 Step::Wait => break Ok(()),
             };

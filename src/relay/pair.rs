@@ -99,7 +99,9 @@ impl Pair {
         while troubled && self.broken.is_none() {
             troubled = false;
             for way in Way::BOTH {
-                let pumped = self.flow_mut(way).pump(wires, turn.of(way));
+                // Closing the sockets sends the second FIN, and both of them are closed then.
+                let last = self.flow(way.back()).sink == Sink::Shut;
+                let pumped = self.flow_mut(way).pump(wires, turn.of(way), last);
                 if self.flow(way).source == Source::Ended && self.first_fin.is_none() {
                     self.first_fin = Some(way.source());
                 }

@@ -97,6 +97,17 @@ impl Event {
 // === impl World ===
 
 impl World {
+    /// Closes both of our sockets: whoever has no FIN yet gets one, if nothing is unread.
+    fn close(&mut self) {
+        for way in Way::BOTH {
+            let source = &self.sockets[index(way)];
+            assert!(source.fin, "closed before the end");
+            let total = source.sent;
+            let sink = &mut self.sockets[1 - index(way)];
+            assert_eq!(sink.got, total, "closed before the last byte");
+            sink.got_fin = true;
+        }
+    }
     fn new(mut choices: Choices) -> Self {
         let mut socket = || Socket {
             window: choices.usize(4_000..300_000),
@@ -378,7 +389,10 @@ fn turn(pair: &mut Pair, world: &mut World) -> Option<Verdict> {
 }
 
 /// What must be true of each end.
-fn check(world: &World, verdict: Verdict) {
+fn check(world: &mut World, verdict: Verdict) {
+    if verdict.end == End::Finished {
+        world.close();
+    }
     let resets = world.sockets.iter().filter(|socket| socket.reset).count();
     for way in Way::BOTH {
         let (source, sink) = (&world.sockets[index(way)], &world.sockets[1 - index(way)]);
@@ -424,7 +438,7 @@ fn run(choices: Choices) {
         world.peer_acts();
         if world.woken {
             if let Some(verdict) = turn(&mut pair, &mut world) {
-                return check(&world, verdict);
+                return check(&mut world, verdict);
             }
         }
     }
@@ -443,7 +457,7 @@ fn run(choices: Choices) {
         }
         assert!(world.woken, "it hangs: {pair:?}");
         if let Some(verdict) = turn(&mut pair, &mut world) {
-            return check(&world, verdict);
+            return check(&mut world, verdict);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use super::{Socket, is_inet, local_addr, open, pacing, set_flags, tune};
+use super::{Socket, is_inet, keep_alive, local_addr, open, set_flags, tune};
 use crate::model::{ClientAddr, ListenAddr, LocalAddr};
 
 /// How many clients may wait in the kernel; it caps this at `net.core.somaxconn`.
@@ -160,9 +160,6 @@ impl ListenSocket {
             })
         }?;
         let client = addr.as_socket().map_or(ClientAddr::Unix, ClientAddr::tcp);
-        if let ClientAddr::Tcp(peer) = client {
-            pacing::unpace_loopback(fd.as_fd(), peer.ip());
-        }
         Ok((Socket { fd, tcp: self.tcp }, client))
     }
 
@@ -207,6 +204,7 @@ impl ListenSocket {
     fn tuned(self) -> io::Result<Self> {
         if self.tcp {
             tune(self.fd.as_fd())?;
+            keep_alive(self.fd.as_fd())?;
         }
         Ok(self)
     }
