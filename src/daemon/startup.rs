@@ -48,9 +48,6 @@ pub enum StartError {
     /// Some port could not be had.
     #[error("{}", .0.join("\n"))]
     Listen(Vec<String>),
-    /// THREADS of them cannot be had.
-    #[error("no thread to relay on, THREADS asks for too many: {0}")]
-    Threads(#[source] io::Error),
     /// Another daemon has the runtime directory.
     #[error("another sleepingd uses {}; stop it, or give --runtime-directory", .0.display())]
     AlreadyRunning(PathBuf),

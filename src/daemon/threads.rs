@@ -1,16 +1,18 @@
 //! Where clients are relayed: on the daemon's own thread, or on some more beside it.
 //!
 //! Accepting, and all that a service decides, stays on the daemon's thread. A client's task is
-//! handed to the thread with the fewest clients before its socket is given to any runtime, and
-//! stays there: its sockets, its buffer and its pipes are one thread's. With one thread, the
-//! default, nothing is handed over and nobody is woken for it.
+//! handed over before its socket is given to any runtime, and stays where it is: its sockets, its
+//! buffer and its pipes are one thread's. Handing over wakes another processor, and so does each
+//! word of such a task to its service; one client alone is faster here. So a thread is used only
+//! when it has some clients fewer than the daemon's own, and started only then: a daemon that
+//! sleeps has none.
 
 use std::{
     future::Future,
     io,
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread::JoinHandle,
@@ -21,9 +23,16 @@ use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
 };
+use tracing::warn;
 
 /// A thread of the runtime that hangs is not waited for longer.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
+
+/// So many clients fewer than the daemon's own thread has another one when it gets the next.
+const HEAD_START: usize = 2;
+
+/// Where THREADS says nothing there are no more than these; more were not measured.
+const MOST_BY_DEFAULT: usize = 2;
 
 /// The threads that relay. Cheap to clone; dropped for the last time, it ends those it started.
 #[derive(Debug, Clone, Default)]
@@ -37,10 +46,16 @@ struct Crew {
 }
 
 /// A thread beside the daemon's.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Hand {
-    runtime: Handle,
     clients: Arc<AtomicUsize>,
+    /// Empty until it is needed; `None` if it could not be had.
+    running: OnceLock<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    runtime: Handle,
     /// Dropped, it ends the thread. `None` only while that happens.
     stay: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -49,43 +64,74 @@ struct Hand {
 /// A client of one thread, for as long as its task lives.
 struct Counted(Arc<AtomicUsize>);
 
+/// THREADS where nobody says it: one for each processor, up to two.
+pub(super) fn default_count() -> NonZeroUsize {
+    // Where that cannot be known there is one at least.
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let most = NonZeroUsize::new(MOST_BY_DEFAULT).expect("two");
+    processors.min(most)
+}
+
 // === impl Threads ===
 
 impl Threads {
-    /// Starts all but the one that there is.
-    ///
-    /// # Errors
-    /// Those of `pthread_create(3)` and of a new runtime.
-    pub(super) fn start(count: NonZeroUsize) -> io::Result<Self> {
-        let hands = (1..count.get()).map(Hand::start);
-        Ok(Self(Arc::new(Crew {
+    /// So many, with the one that there is.
+    pub(super) fn new(count: NonZeroUsize) -> Self {
+        let hands = (1..count.get()).map(|_| Hand::default()).collect();
+        Self(Arc::new(Crew {
             own: Arc::default(),
-            hands: hands.collect::<io::Result<_>>()?,
-        })))
+            hands,
+        }))
     }
 
-    /// Runs a client's task, on the thread with the fewest.
+    /// Runs a client's task, where there are few.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self.idlest() {
+            Some((hand, running)) => {
+                running
+                    .runtime
+                    .spawn(Counted::new(&hand.clients).during(task));
+            }
+            None if self.0.hands.is_empty() => {
+                tokio::spawn(task);
+            }
+            None => {
+                tokio::spawn(Counted::new(&self.0.own).during(task));
+            }
+        }
+    }
+
+    /// The thread with the fewest clients; `None`: the daemon's own.
+    fn idlest(&self) -> Option<(&Hand, &Running)> {
         let Crew { own, hands } = &*self.0;
-        if hands.is_empty() {
-            tokio::spawn(task);
-            return;
-        }
-        let idlest = hands.iter().min_by_key(|hand| hand.clients.load(Relaxed));
-        match idlest {
-            Some(hand) if hand.clients.load(Relaxed) < own.load(Relaxed) => {
-                hand.runtime.spawn(Counted::new(&hand.clients).during(task));
-            }
-            _ => {
-                tokio::spawn(Counted::new(own).during(task));
-            }
-        }
+        let (number, hand) = hands
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, hand)| hand.clients.load(Relaxed))?;
+        let fewer = hand.clients.load(Relaxed) + HEAD_START <= own.load(Relaxed);
+        let running = fewer.then(|| hand.running(number + 1)).flatten()?;
+        Some((hand, running))
     }
 }
 
 // === impl Hand ===
 
 impl Hand {
+    fn running(&self, number: usize) -> Option<&Running> {
+        let running = self.running.get_or_init(|| match Running::start(number) {
+            Ok(running) => Some(running),
+            Err(e) => {
+                warn!("a thread to relay on cannot be had, the others go on without it: {e}");
+                None
+            }
+        });
+        running.as_ref()
+    }
+}
+
+// === impl Running ===
+
+impl Running {
     fn start(number: usize) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -100,14 +146,13 @@ impl Hand {
             })?;
         Ok(Self {
             runtime: handle,
-            clients: Arc::default(),
             stay: Some(stay),
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Hand {
+impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stay.take());
         if let Some(thread) = self.thread.take() {
@@ -134,5 +179,84 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::ThreadId;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Runs so many tasks; the threads they run on, and what lets each of them end.
+    async fn fill(threads: &Threads, clients: usize) -> (Vec<ThreadId>, Vec<oneshot::Sender<()>>) {
+        let (say, mut said) = mpsc::unbounded_channel();
+        let stays: Vec<_> = (0..clients)
+            .map(|_| {
+                let say = say.clone();
+                let (stay, gone) = oneshot::channel();
+                threads.spawn(async move {
+                    say.send(std::thread::current().id()).unwrap();
+                    // Sent or dropped, it is the end.
+                    let _ = gone.await;
+                });
+                stay
+            })
+            .collect();
+        let mut places = Vec::new();
+        while places.len() < clients {
+            places.push(said.recv().await.unwrap());
+        }
+        (places, stays)
+    }
+
+    fn new(count: usize) -> Threads {
+        Threads::new(NonZeroUsize::new(count).unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_client_stays_and_many_are_shared_evenly() {
+        let own = std::thread::current().id();
+        let threads = new(3);
+        let (places, stays) = fill(&threads, 1).await;
+        assert_eq!(places, [own]);
+        let started = |hand: &Hand| hand.running.get().is_some();
+        assert!(!threads.0.hands.iter().any(started), "started for one");
+        drop(stays);
+        let (places, _stays) = fill(&threads, 30).await;
+        for place in &places {
+            let share = places.iter().filter(|other| *other == place).count();
+            assert!((9..=12).contains(&share), "{places:?}");
+        }
+        let here = places.iter().filter(|place| **place == own).count();
+        assert!(here >= 9, "{places:?}");
+    }
+
+    #[tokio::test]
+    async fn a_single_thread_hands_nothing_over() {
+        let own = std::thread::current().id();
+        let (places, _stays) = fill(&new(1), 30).await;
+        assert!(places.iter().all(|place| *place == own));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_ends_makes_room_on_its_thread() {
+        let threads = new(2);
+        let (_, stays) = fill(&threads, 20).await;
+        drop(stays);
+        while threads.0.hands[0].clients.load(Relaxed) + threads.0.own.load(Relaxed) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn threads_end_with_the_last_of_their_handles() {
+        let threads = new(2);
+        let (_, stays) = fill(&threads, 10).await;
+        drop(threads);
+        // Their tasks went with them.
+        assert!(stays.iter().any(oneshot::Sender::is_closed));
     }
 }

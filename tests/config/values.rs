@@ -516,8 +516,9 @@ fn a_bad_value_is_an_error_that_says_where_and_what_is_expected() {
 
 #[test]
 fn every_key_with_a_kind_of_value_has_a_bad_one_among_the_tests() {
-    // These take anything.
+    // These take anything, or have a test of their own.
     let anything = [
+        "THREADS",
         "VARRUN_PATH",
         "START_CMD",
         "STOP_CMD",
@@ -612,6 +613,28 @@ fn one_unsupported_key_is_one_error() {
         let said = complaints(&format!("[s]\n{line}\n"));
         assert_eq!(said.len(), 1, "{said:?}");
     }
+}
+
+#[test]
+fn threads_are_a_number_and_the_last_file_counts() {
+    for (value, threads) in [("1", 1), (" 256 ", 256)] {
+        let loaded = load(&format!("THREADS={value}\n[s]\n{SOUND}"));
+        assert_eq!(loaded.threads.map(std::num::NonZero::get), Some(threads));
+    }
+    assert_eq!(load(&format!("THREADS=\n[s]\n{SOUND}")).threads, None);
+    for value in ["0", "257", "+2", "two", "infinity"] {
+        let loaded = load(&format!("THREADS={value}\n[s]\n{SOUND}"));
+        let message = format!("x.conf:1: error: THREADS: '{value}' is not a number from 1 to 256");
+        assert_eq!(said(&loaded), [message]);
+    }
+    let files = ["THREADS=2\n", "", "THREADS=3\n", ""].map(|text| SourceFile {
+        path: "x.conf".into(),
+        text: text.to_owned(),
+    });
+    let last = sleepingd::config::parse(&files, &[])
+        .threads
+        .map(std::num::NonZero::get);
+    assert_eq!(last, Some(3));
 }
 
 #[test]

@@ -43,4 +43,5 @@ mod relaying;
 mod reloading;
 mod send_proxy;
 mod sleeping;
+mod threads;
 mod waking;

@@ -1,6 +1,6 @@
 //! Bringing up the process, and making the services those of a configuration.
 
-use std::{collections::BTreeMap, future::pending, num::NonZeroUsize, sync::Arc};
+use std::{collections::BTreeMap, future::pending, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -23,7 +23,7 @@ use crate::{
         records::Records,
         startup::{self, Options, Runtime, StartError},
         status::Gauge,
-        threads::Threads,
+        threads::{self, Threads},
     },
     model::{Definition, ServiceName, Slug},
     service::{Input, Retirement},
@@ -101,8 +101,8 @@ impl Supervisor {
             warn!("{warning}");
         }
         self.started_with = loaded.threads;
-        let count = loaded.threads.unwrap_or(NonZeroUsize::MIN);
-        self.common.threads = Threads::start(count).map_err(StartError::Threads)?;
+        let count = loaded.threads.unwrap_or_else(threads::default_count);
+        self.common.threads = Threads::new(count);
         self.say_forgotten(&loaded);
         let errors = self.apply(loaded);
         if activated {
