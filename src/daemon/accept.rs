@@ -27,7 +27,7 @@ use crate::{
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 
 /// Between two log lines about one trouble.
 const QUIET: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! Backends and clients.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -35,12 +36,7 @@ impl Backend {
     /// Listens there; the test accepts.
     #[track_caller]
     pub fn at(addr: SocketAddr) -> Self {
-        let listener = listen(addr);
-        // accept(2) obeys SO_RCVTIMEO.
-        SockRef::from(&listener)
-            .set_read_timeout(Some(PATIENCE))
-            .unwrap();
-        Self { addr, listener }
+        listen(addr).into()
     }
 
     /// The next connection.
@@ -61,6 +57,17 @@ impl Backend {
         let came = self.listener.accept();
         self.listener.set_nonblocking(false).unwrap();
         assert!(came.is_err(), "somebody connected: {came:?}");
+    }
+}
+
+impl From<TcpListener> for Backend {
+    fn from(listener: TcpListener) -> Self {
+        // accept(2) obeys SO_RCVTIMEO.
+        SockRef::from(&listener)
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        let addr = listener.local_addr().unwrap();
+        Self { addr, listener }
     }
 }
 
@@ -85,6 +92,19 @@ impl Server {
         })
     }
 
+    /// The same, at an address that nobody may have had a connection at: a TIME_WAIT is in its way.
+    #[track_caller]
+    pub fn without_reuse(addr: SocketAddr, text: &'static str) -> Self {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+        socket.bind(&addr.into()).expect("the port is its own");
+        socket.listen(10).unwrap();
+        Self::of(socket.into(), move |mut stream| {
+            stream.write_all(text.as_bytes()).unwrap();
+            // Whoever ends first is left with the TIME_WAIT.
+            while matches!(stream.read(&mut [0]), Ok(1..)) {}
+        })
+    }
+
     /// Answers what it is sent, once that has ended, with the same in capitals.
     pub fn shouting(addr: SocketAddr) -> Self {
         Self::with(addr, |mut stream| {
@@ -98,8 +118,12 @@ impl Server {
     }
 
     /// Does this with each connection, one after the other.
-    pub fn with(addr: SocketAddr, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
-        let listener = Arc::new(listen(addr));
+    pub fn with(addr: SocketAddr, serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
+        Self::of(listen(addr), serve)
+    }
+
+    fn of(listener: TcpListener, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
+        let listener = Arc::new(listener);
         let accepted = Arc::new(AtomicU32::new(0));
         let thread = thread::spawn({
             let (listener, accepted) = (Arc::clone(&listener), Arc::clone(&accepted));
@@ -144,6 +168,20 @@ pub fn wildcard_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Connections of this address in this state, one of /proc/net/tcp: `08` is CLOSE_WAIT.
+pub fn in_state(local: SocketAddr, state: &str) -> usize {
+    let SocketAddr::V4(local) = local else {
+        unreachable!("stages are on 127.*")
+    };
+    let ip = u32::from_ne_bytes(local.ip().octets());
+    let local = format!("{ip:08X}:{:04X}", local.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().map(|line| line.split_ascii_whitespace());
+    rows.by_ref()
+        .filter(|row| row.clone().nth(1) == Some(&local) && row.clone().nth(3) == Some(state))
+        .count()
 }
 
 // === clients ===
