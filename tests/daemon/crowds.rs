@@ -61,10 +61,7 @@ fn half_closed_relays_that_stay_silent_end_in_time_and_those_that_trickle_go_on(
         let ends = [client.read(&mut [0]), server.read(&mut [0])];
         assert!(ends.iter().any(Result::is_err), "{ends:?}");
     }
-    // The table is not read in one moment, and connections have just left it.
-    until("those that trickle are left", || {
-        in_state(front, CLOSE_WAIT) == 100
-    });
+    assert_eq!(in_state(front, CLOSE_WAIT), 100, "those that trickle");
     for (mut client, server) in trickling {
         drop(server);
         assert_eq!(rest(&mut client), "");

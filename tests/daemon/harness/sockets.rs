@@ -1,6 +1,7 @@
 //! Backends and clients.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read, Write},
     net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -178,10 +179,16 @@ pub fn in_state(local: SocketAddr, state: &str) -> usize {
     let ip = u32::from_ne_bytes(local.ip().octets());
     let local = format!("{ip:08X}:{:04X}", local.port());
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let mut rows = table.lines().map(|line| line.split_ascii_whitespace());
-    rows.by_ref()
-        .filter(|row| row.clone().nth(1) == Some(&local) && row.clone().nth(3) == Some(state))
-        .count()
+    // It is read in parts, and some rows are in two of them.
+    let mut remotes = HashSet::new();
+    for row in table.lines() {
+        let mut words = row.split_ascii_whitespace().skip(1);
+        let (at, remote, now) = (words.next(), words.next(), words.next());
+        if at == Some(&local) && now == Some(state) {
+            remotes.insert(remote);
+        }
+    }
+    remotes.len()
 }
 
 // === clients ===
