@@ -26,7 +26,7 @@ use crate::{
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 
 /// Between two log lines about one trouble.
 pub(super) const QUIET: Duration = Duration::from_secs(10);

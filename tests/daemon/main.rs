@@ -16,6 +16,10 @@
 //! | `ending` | SIGTERM, SIGKILL, and the daemon that comes after |
 //! | `outcomes` | how each client ended: one line, one count |
 //! | `exhaustion` | descriptors run out |
+//! | `pipes` | the pipes that a user has run out, or splicing is refused |
+//! | `crashing` | backends that die, hang, or cannot be stopped; commands that multiply |
+//! | `vanishing` | peers that are gone without a word |
+//! | `crowds` | thousands that are silent, half-closed or idle |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line of the log, for a
@@ -31,6 +35,8 @@
 mod harness;
 
 mod accept_proxy;
+mod crashing;
+mod crowds;
 mod ending;
 mod exhaustion;
 mod faces;
@@ -38,10 +44,12 @@ mod failing;
 mod limits;
 mod modes;
 mod outcomes;
+mod pipes;
 mod readiness;
 mod relaying;
 mod reloading;
 mod send_proxy;
 mod sleeping;
 mod threads;
+mod vanishing;
 mod waking;

@@ -4,6 +4,7 @@ use std::{
     io::Write,
     net::{Shutdown, TcpStream},
     thread,
+    time::Duration,
 };
 
 use crate::harness::{Backend, Stage, connect, is_reset, reset, rest, take};
@@ -62,6 +63,54 @@ fn a_backend_that_ends_its_reply_gets_the_whole_upload() {
         assert_eq!(rest(&mut client), "go on");
         thread::spawn(move || client.write_all(&pattern(REPLY)).unwrap());
         assert_eq!(rest_bytes(&mut server), pattern(REPLY));
+    });
+}
+
+/// The reply takes its time: the connection that is half over must not be given up meanwhile.
+#[test]
+fn a_reply_that_comes_long_after_the_end_of_the_request_is_whole() {
+    both_ways(|mut client, serve| {
+        client.write_all(b"q").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut server = serve();
+        assert_eq!(rest(&mut server), "q");
+        thread::sleep(Duration::from_millis(200));
+        thread::spawn(move || server.write_all(&pattern(REPLY)).unwrap());
+        assert_eq!(rest_bytes(&mut client), pattern(REPLY));
+    });
+}
+
+#[test]
+fn both_may_end_at_once() {
+    both_ways(|mut client, serve| {
+        let mut server = serve();
+        let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                up.write_all(&pattern(REQUEST)).unwrap();
+                up.shutdown(Shutdown::Write).unwrap();
+            });
+            threads.spawn(|| {
+                down.write_all(&pattern(REPLY)).unwrap();
+                down.shutdown(Shutdown::Write).unwrap();
+            });
+            threads.spawn(|| assert_eq!(rest_bytes(&mut server), pattern(REQUEST)));
+            assert_eq!(rest_bytes(&mut client), pattern(REPLY));
+        });
+    });
+}
+
+/// Data, FIN and hang-up in one event: a backend that answers and is gone, which is no reset.
+#[test]
+fn fin_that_comes_with_the_last_byte_is_no_reset() {
+    both_ways(|mut client, serve| {
+        client.write_all(b"question").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut server = serve();
+        assert_eq!(rest(&mut server), "question");
+        server.write_all(b"answer").unwrap();
+        drop(server);
+        assert_eq!(rest(&mut client), "answer");
     });
 }
 

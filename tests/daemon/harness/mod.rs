@@ -8,8 +8,10 @@
 //! | `sockets` | backends and clients |
 //! | `proxy` | PROXY headers |
 //! | `faults` | system calls of the daemon that fail |
+//! | `network` | a network namespace for a test alone |
 
 mod faults;
+mod network;
 mod process;
 pub mod proxy;
 mod sockets;
@@ -32,12 +34,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::unistd::Pid;
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::Pid,
+};
 
 pub use faults::Faults;
+pub use network::inside;
 pub use process::{Daemon, Ended};
 pub use sockets::{
-    Backend, Server, connect, connect_from, fetch, is_reset, is_silent, is_turned_away,
+    Backend, Server, connect, connect_from, fetch, in_state, is_reset, is_silent, is_turned_away,
     is_turned_away_from, reset, rest, take, wildcard_port,
 };
 
@@ -333,6 +339,29 @@ pub fn has(program: &str) -> bool {
         skipped(&format!("there is no {program}"));
     }
     found
+}
+
+/// Whether this test, and the daemons that it starts, may have so many descriptors each.
+pub fn may_open(descriptors: u64) -> bool {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // Root may raise the hard limit as well.
+    let enough = soft >= descriptors
+        || setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard.max(descriptors)).is_ok();
+    if !enough {
+        skipped(&format!(
+            "it needs {descriptors} open files, and the limit is {hard}"
+        ));
+    }
+    enough
+}
+
+/// Whether this test is root's; said, if not.
+pub fn is_root(what_for: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skipped(&format!("it needs root, {what_for}"));
+    }
+    root
 }
 
 /// Says so even where the output of tests that pass is kept back.

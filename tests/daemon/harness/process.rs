@@ -2,10 +2,10 @@
 
 use std::{
     cell::RefCell,
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs,
     io::{BufRead, BufReader, Read},
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
@@ -14,6 +14,8 @@ use std::{
 };
 
 use nix::{
+    fcntl::{FcntlArg, fcntl},
+    libc,
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
@@ -190,6 +192,53 @@ impl Daemon {
                     .unwrap()
             })
             .collect()
+    }
+
+    /// How large the pipes are that it holds, in bytes, each once.
+    pub fn pipes(&self) -> Vec<usize> {
+        let mut pipes = BTreeMap::new();
+        for number in self.descriptors() {
+            let path = format!("/proc/{}/fd/{number}", self.pid());
+            // It may be closed meanwhile.
+            let Ok(target) = fs::read_link(&path) else {
+                continue;
+            };
+            if !target.as_os_str().as_encoded_bytes().starts_with(b"pipe:") {
+                continue;
+            }
+            // Opening it again gives the same pipe.
+            let mut options = fs::OpenOptions::new();
+            options.read(true).custom_flags(libc::O_NONBLOCK);
+            let Ok(pipe) = options.open(&path) else {
+                continue;
+            };
+            let size = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap();
+            pipes.insert(target, usize::try_from(size).unwrap());
+        }
+        pipes.into_values().collect()
+    }
+
+    /// The memory that is its own, in bytes: neither program text nor files.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let kilobytes = line.unwrap().split_ascii_whitespace().nth(1).unwrap();
+        kilobytes.parse::<u64>().unwrap() << 10
+    }
+
+    /// Children of it that have ended and were not waited for.
+    pub fn zombies(&self) -> usize {
+        let stats = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            // It may end meanwhile.
+            fs::read_to_string(entry.ok()?.path().join("stat")).ok()
+        });
+        let own = format!("Z {} ", self.pid());
+        stats
+            .filter(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with(&own))
+            })
+            .count()
     }
 
     /// The processor time that it has used.

@@ -1,6 +1,8 @@
 //! Backends and clients.
 
 use std::{
+    collections::HashSet,
+    fs,
     io::{self, Read, Write},
     net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -35,12 +37,7 @@ impl Backend {
     /// Listens there; the test accepts.
     #[track_caller]
     pub fn at(addr: SocketAddr) -> Self {
-        let listener = listen(addr);
-        // accept(2) obeys SO_RCVTIMEO.
-        SockRef::from(&listener)
-            .set_read_timeout(Some(PATIENCE))
-            .unwrap();
-        Self { addr, listener }
+        listen(addr).into()
     }
 
     /// The next connection.
@@ -61,6 +58,17 @@ impl Backend {
         let came = self.listener.accept();
         self.listener.set_nonblocking(false).unwrap();
         assert!(came.is_err(), "somebody connected: {came:?}");
+    }
+}
+
+impl From<TcpListener> for Backend {
+    fn from(listener: TcpListener) -> Self {
+        // accept(2) obeys SO_RCVTIMEO.
+        SockRef::from(&listener)
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        let addr = listener.local_addr().unwrap();
+        Self { addr, listener }
     }
 }
 
@@ -85,6 +93,19 @@ impl Server {
         })
     }
 
+    /// The same, at an address that nobody may have had a connection at: a TIME_WAIT is in its way.
+    #[track_caller]
+    pub fn without_reuse(addr: SocketAddr, text: &'static str) -> Self {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+        socket.bind(&addr.into()).expect("the port is its own");
+        socket.listen(10).unwrap();
+        Self::of(socket.into(), move |mut stream| {
+            stream.write_all(text.as_bytes()).unwrap();
+            // Whoever ends first is left with the TIME_WAIT.
+            while matches!(stream.read(&mut [0]), Ok(1..)) {}
+        })
+    }
+
     /// Answers what it is sent, once that has ended, with the same in capitals.
     pub fn shouting(addr: SocketAddr) -> Self {
         Self::with(addr, |mut stream| {
@@ -98,8 +119,12 @@ impl Server {
     }
 
     /// Does this with each connection, one after the other.
-    pub fn with(addr: SocketAddr, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
-        let listener = Arc::new(listen(addr));
+    pub fn with(addr: SocketAddr, serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
+        Self::of(listen(addr), serve)
+    }
+
+    fn of(listener: TcpListener, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
+        let listener = Arc::new(listener);
         let accepted = Arc::new(AtomicU32::new(0));
         let thread = thread::spawn({
             let (listener, accepted) = (Arc::clone(&listener), Arc::clone(&accepted));
@@ -144,6 +169,26 @@ pub fn wildcard_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Connections of this address in this state, one of /proc/net/tcp: `08` is CLOSE_WAIT.
+pub fn in_state(local: SocketAddr, state: &str) -> usize {
+    let SocketAddr::V4(local) = local else {
+        unreachable!("stages are on 127.*")
+    };
+    let ip = u32::from_ne_bytes(local.ip().octets());
+    let local = format!("{ip:08X}:{:04X}", local.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    // It is read in parts, and some rows are in two of them.
+    let mut remotes = HashSet::new();
+    for row in table.lines() {
+        let mut words = row.split_ascii_whitespace().skip(1);
+        let (at, remote, now) = (words.next(), words.next(), words.next());
+        if at == Some(&local) && now == Some(state) {
+            remotes.insert(remote);
+        }
+    }
+    remotes.len()
 }
 
 // === clients ===
