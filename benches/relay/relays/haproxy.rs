@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::{Missing, Place, Plan, Program, Room, Threads, find};
+use super::{Missing, Place, Plan, Program, Room, Threads};
 use crate::Result;
 
-pub(super) fn find_haproxy() -> std::result::Result<Program, Missing> {
-    find("haproxy", &["/usr/sbin", "/usr/bin"], "-v", "haproxy")
+pub(super) fn find() -> std::result::Result<Program, Missing> {
+    Program::find("haproxy", &["/usr/sbin", "/usr/bin"], "-v", "haproxy")
 }
 
 pub(super) fn plan(threads: Threads, place: &Place<'_>) -> Result<Plan> {
@@ -29,5 +29,5 @@ pub(super) fn plan(threads: Threads, place: &Place<'_>) -> Result<Plan> {
     let file = place.directory.join("haproxy.cfg");
     fs::write(&file, text)?;
     // -db: in the foreground, and no process beside it.
-    Ok(Plan::new(find_haproxy()?.path, &[&"-db", &"-f", &file]))
+    Ok(Plan::new(find()?.path, &[&"-db", &"-f", &file]))
 }

@@ -32,8 +32,11 @@ use crate::{
     roles,
 };
 
+pub use program::{Missing, Program};
+
 mod haproxy;
 mod nginx;
+mod program;
 mod proxyd;
 mod sleepingd;
 mod socat;
@@ -106,23 +109,6 @@ pub enum Room {
     Crowd,
 }
 
-/// A program that a candidate needs.
-#[derive(Debug)]
-pub struct Program {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it calls itself.
-    pub version: String,
-}
-
-/// It is not installed.
-#[derive(Debug, thiserror::Error)]
-#[error("{what} is not installed; apt-get install {package}")]
-pub struct Missing {
-    what: &'static str,
-    package: &'static str,
-}
-
 /// One that runs, or nothing. Ends with this.
 pub struct Relay {
     /// Where clients connect to.
@@ -175,10 +161,10 @@ impl Candidate {
     pub fn program(&self) -> std::result::Result<Option<Program>, Missing> {
         match &self.kind {
             Kind::Direct | Kind::Sleepingd { .. } => Ok(None),
-            Kind::Haproxy(_) => haproxy::find_haproxy().map(Some),
-            Kind::Nginx(_) => nginx::find_nginx().map(Some),
-            Kind::SocketProxyd => proxyd::find_proxyd().map(Some),
-            Kind::Socat => socat::find_socat().map(Some),
+            Kind::Haproxy(_) => haproxy::find().map(Some),
+            Kind::Nginx(_) => nginx::find().map(Some),
+            Kind::SocketProxyd => proxyd::find().map(Some),
+            Kind::Socat => socat::find().map(Some),
         }
     }
 
@@ -339,36 +325,4 @@ fn directory() -> Result<TempDir> {
         "/tmp"
     };
     Ok(TempDir::new_in(parent)?)
-}
-
-/// Finds a program where programs of the system are, and asks it for its version.
-fn find(
-    name: &'static str,
-    places: &[&str],
-    version: &str,
-    package: &'static str,
-) -> std::result::Result<Program, Missing> {
-    let missing = Missing {
-        what: name,
-        package,
-    };
-    let path = places
-        .iter()
-        .map(|place| Path::new(place).join(name))
-        .find(|path| path.is_file())
-        .ok_or(missing)?;
-    let said = Command::new(&path)
-        .arg(version)
-        .stdin(Stdio::null())
-        .output()
-        .map(|output| {
-            // nginx says it there, others here.
-            let both = [output.stdout, output.stderr].concat();
-            String::from_utf8_lossy(&both).into_owned()
-        })
-        .unwrap_or_default();
-    let version = said.lines().find(|line| line.contains("ersion"));
-    let version = version.or(said.lines().next()).unwrap_or("unknown");
-    let version = version.trim().to_owned();
-    Ok(Program { path, version })
 }

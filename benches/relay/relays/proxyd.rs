@@ -2,15 +2,15 @@
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Missing, Place, Plan, Program, find};
+use super::{Missing, Place, Plan, Program};
 use crate::Result;
 
 /// systemd starts services with SIGPIPE ignored, and this one dies of it otherwise.
 const AS_SYSTEMD: &str = "trap '' PIPE; exec \"$@\"";
 
-pub(super) fn find_proxyd() -> std::result::Result<Program, Missing> {
+pub(super) fn find() -> std::result::Result<Program, Missing> {
     let places = ["/usr/lib/systemd", "/lib/systemd"];
-    find("systemd-socket-proxyd", &places, "--version", "systemd")
+    Program::find("systemd-socket-proxyd", &places, "--version", "systemd")
 }
 
 pub(super) fn plan(place: &Place<'_>) -> Result<Plan> {
@@ -19,7 +19,7 @@ pub(super) fn plan(place: &Place<'_>) -> Result<Plan> {
     // As many as systemd lets wait by itself.
     socket.listen(4096)?;
     let backend = place.backend.to_string();
-    let proxyd = find_proxyd()?.path;
+    let proxyd = find()?.path;
     let room = "--connections-max=4000";
     let mut plan = Plan::new(
         "/bin/sh",

@@ -1,10 +1,10 @@
 //! socat, a process for each connection.
 
-use super::{Missing, Place, Plan, Program, find};
+use super::{Missing, Place, Plan, Program};
 use crate::Result;
 
-pub(super) fn find_socat() -> std::result::Result<Program, Missing> {
-    find("socat", &["/usr/bin", "/usr/local/bin"], "-V", "socat")
+pub(super) fn find() -> std::result::Result<Program, Missing> {
+    Program::find("socat", &["/usr/bin", "/usr/local/bin"], "-V", "socat")
 }
 
 pub(super) fn plan(place: &Place<'_>) -> Result<Plan> {
@@ -12,8 +12,5 @@ pub(super) fn plan(place: &Place<'_>) -> Result<Plan> {
     let listen = format!("TCP-LISTEN:{port},bind={ip},fork,reuseaddr,backlog=4096,nodelay");
     let connect = format!("TCP:{},nodelay", place.backend);
     // Its own buffer of 8 KiB is small for bulk.
-    Ok(Plan::new(
-        find_socat()?.path,
-        &[&"-b65536", &listen, &connect],
-    ))
+    Ok(Plan::new(find()?.path, &[&"-b65536", &listen, &connect]))
 }
