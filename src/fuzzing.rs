@@ -4,7 +4,7 @@
 //! `fuzz/` makes a program of each that a fuzzer drives; `cargo test corpus` calls each with
 //! every entry of its corpus. The lifecycle has its own in `tests/simulation`.
 
-use crate::{command, config, model, relay, sys};
+use crate::{command, config, model, proxy_protocol, relay, sys};
 
 /// Takes anything.
 pub type Target = fn(&[u8]);
@@ -15,6 +15,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config::fuzz::all),
     ("netlink", sys::diag::fuzz::all),
     ("pool", relay::pool_sim::play),
+    ("proxy_header", proxy_protocol::fuzz::all),
     ("relay", relay::sim::play),
     ("values", values),
 ];

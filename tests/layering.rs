@@ -52,6 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sys",
             "command",
             "readiness",
+            "proxy_protocol",
             "relay",
             "systemd",
         ],

@@ -7,6 +7,8 @@
 //! Nothing is kept of a header but the two addresses. What else it may carry (TLVs) is dropped
 //! unread, its checksum included: TCP has one.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod v1;
 mod v2;
 
