@@ -307,7 +307,7 @@ fn a_hundred_reloads_under_load_lose_nobody() {
     let server = Server::greeting(back, "page");
     let section = |turn| format!("[web]\nPORT={front}\nTARGET={back}\nMAX_WAITING={turn}\n");
     let daemon = stage.daemon(&section(1));
-    let before = daemon.descriptors().len();
+    let before = daemon.descriptors_in_use();
     let clients = std::thread::spawn(move || {
         for _ in 0..1000 {
             assert_eq!(fetch(front), "page");
@@ -320,6 +320,6 @@ fn a_hundred_reloads_under_load_lose_nobody() {
     clients.join().unwrap();
     assert_eq!(server.count(), 1000);
     until("the descriptors are back", || {
-        daemon.descriptors().len() <= before
+        daemon.descriptors_in_use() <= before
     });
 }

@@ -7,18 +7,9 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Daemon, Server, Stage, connect, is_reset, rest, until};
+use crate::harness::{Server, Stage, connect, is_reset, rest, until};
 
 const CLIENTS: usize = 24;
-
-/// The threads that were started for relaying.
-fn relay_threads(daemon: &Daemon) -> usize {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
-    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
-    names
-        .filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("relay-")))
-        .count()
-}
 
 /// Asks, and is answered.
 fn ask(client: &mut TcpStream) {
@@ -47,11 +38,12 @@ fn clients_of_all_threads_are_held_served_counted_and_put_to_sleep_after() {
         stage.cue(""),
         stage.cue(""),
     ));
-    assert_eq!(relay_threads(&daemon), 0, "a daemon that sleeps has none");
+    assert_eq!(daemon.relay_threads(), 0, "a daemon that sleeps has none");
+    let before = daemon.descriptors_in_use();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(front)).collect();
     let start = stage.called("start");
     until("all are held", || daemon.status("web")["held"] == CLIENTS);
-    assert_eq!(relay_threads(&daemon), 2);
+    assert_eq!(daemon.relay_threads(), 2);
     let server = Server::with(back, |stream| {
         std::thread::spawn(move || echo(stream));
     });
@@ -67,6 +59,9 @@ fn clients_of_all_threads_are_held_served_counted_and_put_to_sleep_after() {
     stop.succeeds();
     until("it sleeps", || daemon.state("web") == "asleep");
     assert_eq!(daemon.counters()["outcomes"]["finished"], CLIENTS);
+    until("the descriptors are back", || {
+        daemon.descriptors_in_use() <= before
+    });
 }
 
 #[test]
@@ -81,7 +76,7 @@ fn the_end_of_the_daemon_cuts_relays_on_all_threads() {
     ));
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(front)).collect();
     clients.iter_mut().for_each(ask);
-    assert_eq!(relay_threads(&daemon), 1);
+    assert_eq!(daemon.relay_threads(), 1);
     daemon.signal(Signal::SIGTERM);
     for client in clients {
         is_reset(client);
@@ -100,10 +95,10 @@ fn one_thread_is_one_thread_and_a_change_waits_for_a_restart() {
     let daemon = stage.daemon(&format!("THREADS=1\n{section}"));
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(front)).collect();
     clients.iter_mut().for_each(ask);
-    assert_eq!(relay_threads(&daemon), 0);
+    assert_eq!(daemon.relay_threads(), 0);
     stage.configure(&format!("THREADS=2\n{section}"));
     daemon.reload();
     assert_eq!(daemon.said("THREADS has changed"), 1);
     clients.iter_mut().for_each(ask);
-    assert_eq!(relay_threads(&daemon), 0);
+    assert_eq!(daemon.relay_threads(), 0);
 }

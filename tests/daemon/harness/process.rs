@@ -241,6 +241,23 @@ impl Daemon {
             .count()
     }
 
+    /// How many descriptors are open for its services and their clients: without those of the
+    /// relay threads, which are started when they are needed, and stay.
+    pub fn descriptors_in_use(&self) -> usize {
+        // Its epoll instance twice, an eventfd, and the end of a pipe that tells of signals.
+        const OF_A_THREAD: usize = 4;
+        self.descriptors().len() - OF_A_THREAD * self.relay_threads()
+    }
+
+    /// How many threads were started for relaying.
+    pub fn relay_threads(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+        names
+            .filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("relay-")))
+            .count()
+    }
+
     /// The processor time that it has used.
     pub fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
