@@ -273,7 +273,8 @@ impl Actor {
         };
         let policy = &self.shared.policy;
         if policy.proxy.accept.trusts(&addr) {
-            self.headers.read(arrival, policy.timeouts.proxy);
+            let limit = policy.timeouts.proxy;
+            self.headers.read(&self.shared.service, arrival, limit);
         } else {
             self.admit(arrival);
         }

@@ -86,7 +86,12 @@ impl Headers {
     }
 
     /// Reads the header of this one, within `limit`.
-    pub(super) fn read(&mut self, arrival: Arrival, limit: Duration) {
+    pub(super) fn read(&mut self, service: &ServiceName, arrival: Arrival, limit: Duration) {
+        debug!(
+            sleepingd_service = %service,
+            remote_addr = %arrival.addr,
+            "{} has {} to send its PROXY header", arrival.addr, show(limit),
+        );
         self.reading.spawn(read(arrival, limit));
     }
 

@@ -11,6 +11,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use sleepingd::{model::Destination, readiness};
+
 use crate::harness::{
     Backend, PATIENCE, Server, Stage, connect, connect_from, has, is_reset, is_silent, proxy, rest,
     take, until, wildcard_port,
@@ -256,16 +258,9 @@ impl Drop for Program {
     }
 }
 
-/// Seen in the kernel's table: a connection would be relayed.
+/// Asked of the kernel: a connection would be relayed.
 fn listens(addr: SocketAddr) -> bool {
-    let SocketAddr::V4(v4) = addr else {
-        return false;
-    };
-    let ip = u32::from_ne_bytes(v4.ip().octets());
-    let entry = format!("{ip:08X}:{:04X} 00000000:0000 0A", v4.port());
-    fs::read_to_string("/proc/net/tcp")
-        .unwrap()
-        .contains(&entry)
+    readiness::is_gone(&Destination::Tcp(addr)) == Some(false)
 }
 
 fn haproxy(stage: &Stage, listen: &str, server: &str, more: &str, at: SocketAddr) -> Program {

@@ -1,9 +1,11 @@
-//! PROXY headers, written out by hand, and what the kernel knows of who has read them.
+//! PROXY headers, written out by hand.
 
 use std::{
-    fs,
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr},
+    os::unix::net::UnixStream,
 };
+
+use sleepingd::sys::net::Socket;
 
 use super::until;
 
@@ -54,33 +56,11 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Waits until what this client has sent has been read at the other end, and left no trace in the
-/// kernel.
+/// Waits until what this client has sent has been read; of a unix socket the kernel knows.
 #[track_caller]
-pub fn until_taken(client: &TcpStream) {
-    let ours = hex(client.local_addr().unwrap());
-    let theirs = hex(client.peer_addr().unwrap());
-    until("what was sent is taken", || {
-        let table = fs::read_to_string("/proc/net/tcp").unwrap();
-        // Fields of proc_net_tcp: local, remote, state, tx_queue:rx_queue.
-        let line = |local: &str, remote: &str| -> String {
-            let ends = format!("{local} {remote} ");
-            let line = table.lines().find(|line| line.contains(&ends));
-            line.unwrap_or_default().to_owned()
-        };
-        let queue = |line: String, at: usize| {
-            let queues = line.split_whitespace().nth(4).map(str::to_owned);
-            queues.and_then(|q| q.split(':').nth(at).map(str::to_owned))
-        };
-        let empty = Some("00000000".to_owned());
-        queue(line(&ours, &theirs), 0) == empty && queue(line(&theirs, &ours), 1) == empty
+pub fn until_read(client: &UnixStream) {
+    let socket = Socket::from_fd(client.try_clone().unwrap().into()).unwrap();
+    until("what was sent is read", || {
+        socket.unacknowledged().unwrap() == 0
     });
-}
-
-fn hex(addr: SocketAddr) -> String {
-    let SocketAddr::V4(v4) = addr else {
-        panic!("/proc/net/tcp has IPv4 alone");
-    };
-    let ip = u32::from_ne_bytes(v4.ip().octets());
-    format!("{ip:08X}:{:04X}", v4.port())
 }
