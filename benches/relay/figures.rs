@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     common::rank::percentile,
-    memory::Memory,
+    memory::{Memory, Weighing},
     relays::{Candidate, Family, Kind},
     rounds::Round,
     rows::Row,
@@ -16,9 +16,9 @@ pub const OURS: &str = "sleepingd";
 /// The same program once more: how far it is from itself is how far figures can be trusted.
 pub const AGAIN: &str = "again";
 
-/// While nothing happens no more of the processors may be in use, or what the machine has used
-/// says nothing about the relay.
-pub const QUIET: f64 = 0.05;
+/// Processors that may be in use while nothing happens: what the system itself takes now and then.
+/// With more, others have a part in the figures.
+const QUIET: f64 = 0.1;
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +31,21 @@ pub struct Subject {
     pub unit: &'static str,
     /// Or less is.
     pub more_is_better: bool,
-    /// Worth something only on a quiet machine.
-    pub of_the_machine: bool,
+    /// What it is worth where others use the machine, too.
+    pub disturbed: Disturbed,
     /// What must be reached.
     pub bar: Bar,
+}
+
+/// What becomes of a figure where others use the machine, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbed {
+    /// It is the relay's alone.
+    Unharmed,
+    /// It is theirs as well, and not judged.
+    Doubtful,
+    /// It is mostly theirs, and not shown.
+    Void,
 }
 
 /// What must be reached. Ratios are at least that where more is better, at most where less is.
@@ -60,6 +71,8 @@ pub struct Line {
     pub rival: Option<(String, Ratio)>,
     /// What became of the bar.
     pub verdict: Verdict,
+    /// Whether nobody else used the machine.
+    pub quiet: bool,
     /// Each other sleepingd beside the one that counts.
     pub siblings: Vec<(String, Ratio)>,
 }
@@ -87,13 +100,18 @@ pub enum Verdict {
     Met,
     /// It is not.
     Missed,
-    /// The machine was busy with something else.
+    /// Others used the machine, too.
     Unknown,
+}
+
+/// The most that others have used, in processors.
+pub fn others(rounds: &[Round]) -> f64 {
+    rounds.iter().map(|round| round.idle).fold(0.0, f64::max)
 }
 
 /// All lines of the rounds.
 pub fn of_rounds(candidates: &[Candidate], rows: &[&'static Row], rounds: &[Round]) -> Vec<Line> {
-    let quiet = rounds.iter().all(|round| round.idle < QUIET);
+    let quiet = others(rounds) < QUIET;
     let mut lines = Vec::new();
     for (number, row) in rows.iter().enumerate() {
         for &(figure, bar) in row.figures {
@@ -115,9 +133,10 @@ pub fn of_rounds(candidates: &[Candidate], rows: &[&'static Row], rounds: &[Roun
 }
 
 /// All lines of what candidates weigh.
-pub fn of_memory(candidates: &[Candidate], memory: &[Memory]) -> Vec<Line> {
+pub fn of_memory(candidates: &[Candidate], weighing: &Weighing) -> Vec<Line> {
     let line = |row, figure, unit, bar, value: fn(&Memory) -> Option<f64>| {
-        let values = memory
+        let values = weighing
+            .each
             .iter()
             .map(|m| Values(value(m).into_iter().collect()));
         let subject = Subject {
@@ -125,10 +144,14 @@ pub fn of_memory(candidates: &[Candidate], memory: &[Memory]) -> Vec<Line> {
             figure,
             unit,
             more_is_better: false,
-            of_the_machine: false,
+            // The slab is everybody's, the rest is the relay's own.
+            disturbed: match figure {
+                "kernel" => Disturbed::Doubtful,
+                _ => Disturbed::Unharmed,
+            },
             bar,
         };
-        Line::new(subject, candidates, values.collect(), true)
+        Line::new(subject, candidates, values.collect(), weighing.quiet)
     };
     let each = "idle connection";
     vec![
@@ -160,19 +183,24 @@ impl Line {
             Some((name, ratio(at, ours?)))
         });
         let verdict = match ours.and_then(|ours| values[ours].median()) {
-            Some(_) if subject.bar != Bar::None && subject.of_the_machine && !quiet => {
-                Verdict::Unknown
-            }
+            Some(_) if subject.bar == Bar::None => Verdict::None,
+            Some(_) if !quiet && subject.disturbed != Disturbed::Unharmed => Verdict::Unknown,
             Some(value) => subject.verdict(value, rival.as_ref().map(|(_, ratio)| ratio.median)),
             None => Verdict::None,
         };
         Self {
             siblings: siblings.collect(),
+            quiet,
             subject,
             rival,
             verdict,
             values,
         }
+    }
+
+    /// Whether the values are worth to be looked at.
+    pub fn is_void(&self) -> bool {
+        !self.quiet && self.subject.disturbed == Disturbed::Void
     }
 
     /// For the file: every value of every round.
@@ -266,7 +294,7 @@ impl Verdict {
             Self::None => "",
             Self::Met => "met",
             Self::Missed => "MISSED",
-            Self::Unknown => "unknown, the machine was busy",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -122,11 +122,8 @@ fn measure(cli: &Cli) -> Result<()> {
     let candidates = present(cli, &mut machine)?;
     let wanted = |part| cli.only.is_empty() || cli.only.contains(&part);
     // First, while the kernel has no closed connections to remember.
-    let memory = if wanted(Part::Memory) {
-        memory::weigh(&candidates)?
-    } else {
-        Vec::new()
-    };
+    let weighing = wanted(Part::Memory).then(|| memory::weigh(&candidates));
+    let weighing = weighing.transpose()?;
     let rows: Vec<&'static Row> = ROWS.iter().filter(|row| wanted(row.part)).collect();
     let rounds = if rows.is_empty() {
         Vec::new()
@@ -135,8 +132,8 @@ fn measure(cli: &Cli) -> Result<()> {
     };
     machine.insert("load_after".to_owned(), machine::load()?.into());
     let mut lines = Vec::new();
-    if !memory.is_empty() {
-        lines = figures::of_memory(&candidates, &memory);
+    if let Some(weighing) = &weighing {
+        lines = figures::of_memory(&candidates, weighing);
     }
     lines.extend(figures::of_rounds(&candidates, &rows, &rounds));
     report(cli, &candidates, &lines, &rounds, machine)
@@ -163,11 +160,11 @@ fn report(
     }
     println!();
     table::print(candidates, lines);
-    let others = rounds.iter().map(|round| round.idle).fold(0.0, f64::max);
-    if others > figures::QUIET {
+    if lines.iter().any(|line| !line.quiet) {
         println!(
-            "\nothers used up to {others:.2} processors: rates and times are theirs as much as \
-             the relays'; of the ratios only those of CPU relay say something"
+            "\nothers used the machine, too (up to {:.2} processors): what they have a part in is \
+             not judged; CPU of the relay, and its own memory, are",
+            figures::others(rounds),
         );
     }
     if cli.markdown {
@@ -245,6 +242,11 @@ fn everybody(cli: &Cli) -> Result<Vec<Candidate>> {
         Candidate::new("proxyd", Kind::SocketProxyd),
         Candidate::new("socat", Kind::Socat),
     ]);
+    for variant in &cli.variant {
+        if all.iter().filter(|one| one.name == variant.name).count() > 1 {
+            return Err(format!("there are two relays called {}", variant.name).into());
+        }
+    }
     Ok(all)
 }
 

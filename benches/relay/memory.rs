@@ -47,6 +47,15 @@ pub struct Memory {
     pub descriptors: Option<f64>,
 }
 
+/// What all of them weigh.
+#[derive(Debug, Clone)]
+pub struct Weighing {
+    /// Each candidate, in the order of the table.
+    pub each: Vec<Memory>,
+    /// Whether nobody else's connections were among it.
+    pub quiet: bool,
+}
+
 /// A moment.
 struct Weighed {
     pss: u64,
@@ -55,15 +64,16 @@ struct Weighed {
 }
 
 /// All candidates, one after the other.
-pub fn weigh(candidates: &[Candidate]) -> Result<Vec<Memory>> {
-    forget()?;
-    let mut all = Vec::new();
+pub fn weigh(candidates: &[Candidate]) -> Result<Weighing> {
+    let mut quiet = forget()?;
+    let mut each = Vec::new();
     for candidate in candidates {
         eprintln!("memory of {}", candidate.name);
         let memory = one(candidate).map_err(|e| format!("memory of {}: {e}", candidate.name))?;
-        all.push(memory);
+        each.push(memory);
     }
-    Ok(all)
+    quiet &= remembered()? <= FEW_REMEMBERED;
+    Ok(Weighing { each, quiet })
 }
 
 fn one(candidate: &Candidate) -> Result<Memory> {
@@ -118,17 +128,17 @@ fn connections() -> Result<usize> {
     Ok(CONNECTIONS.min(limit.saturating_sub(300) / DESCRIPTORS_EACH))
 }
 
-/// Waits until the kernel has forgotten the connections of others.
-fn forget() -> Result<()> {
+/// Waits until the kernel has forgotten the connections of others, and says whether it has.
+fn forget() -> Result<bool> {
     let begun = now();
     while remembered()? > FEW_REMEMBERED {
         if now() - begun > FORGOTTEN {
-            eprintln!("somebody else closes many connections: kernel memory will be wrong");
-            return Ok(());
+            eprintln!("somebody else closes many connections; kernel memory is not only ours");
+            return Ok(false);
         }
         pause(Duration::from_millis(500))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// TCP: inuse 9 orphan 0 tw 12 alloc 9 mem 0

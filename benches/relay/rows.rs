@@ -1,7 +1,7 @@
 //! The rows: what is measured, and what must be reached.
 
 use crate::{
-    figures::{Bar, Subject},
+    figures::{Bar, Disturbed, Subject},
     order::{Direction, Report, Work},
     relays::Family,
     rounds::Seen,
@@ -175,7 +175,7 @@ impl Row {
             figure: figure.name(),
             unit: figure.unit(self.part),
             more_is_better: figure.more_is_better(),
-            of_the_machine: figure == MachineCpu,
+            disturbed: figure.disturbed(),
             bar,
         }
     }
@@ -217,6 +217,14 @@ impl Row {
 impl Figure {
     fn more_is_better(self) -> bool {
         matches!(self, Throughput | ThroughputBeside | Rate)
+    }
+
+    fn disturbed(self) -> Disturbed {
+        match self {
+            RelayCpu | TogetherCpu => Disturbed::Unharmed,
+            MachineCpu => Disturbed::Void,
+            _ => Disturbed::Doubtful,
+        }
     }
 
     fn unit(self, part: Part) -> &'static str {

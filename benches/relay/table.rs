@@ -23,7 +23,8 @@ pub fn print(candidates: &[Candidate], lines: &[Line]) {
         }
         print!("{row:<17} {:<13} {:<6}", subject.figure, subject.unit);
         for (candidate, values) in candidates.iter().zip(&line.values) {
-            print!(" {:>width$}", number(values), width = width(candidate));
+            let value = number(line, values);
+            print!(" {value:>width$}", width = width(candidate));
         }
         println!("{}", comparison(line));
     }
@@ -41,8 +42,10 @@ pub fn markdown(candidates: &[Candidate], lines: &[Line], machine: &Map<String, 
         " ---: |".repeat(names.len())
     );
     for line in lines.iter().filter(|line| line.subject.bar != Bar::None) {
-        let cells: Vec<String> = shown.iter().map(|at| number(&line.values[*at])).collect();
-        let ratio = line.rival.as_ref().map_or(String::new(), |(rival, ratio)| {
+        let cell = |at: &usize| number(line, &line.values[*at]);
+        let cells: Vec<String> = shown.iter().map(cell).collect();
+        let rival = line.rival.as_ref().filter(|_| !line.is_void());
+        let ratio = rival.map_or(String::new(), |(rival, ratio)| {
             format!("{:.2} ({rival})", ratio.median)
         });
         let subject = line.subject;
@@ -65,6 +68,9 @@ pub fn markdown(candidates: &[Candidate], lines: &[Line], machine: &Map<String, 
 }
 
 fn comparison(line: &Line) -> String {
+    if line.is_void() {
+        return format!("   {}", line.verdict.word());
+    }
     let siblings: String = line
         .siblings
         .iter()
@@ -93,8 +99,9 @@ fn width(candidate: &Candidate) -> usize {
 }
 
 /// Four digits that count.
-fn number(values: &Values) -> String {
+fn number(line: &Line, values: &Values) -> String {
     match values.median() {
+        _ if line.is_void() => "-".to_owned(),
         None => "-".to_owned(),
         Some(v) if v >= 1000.0 => format!("{v:.0}"),
         Some(v) if v >= 100.0 => format!("{v:.1}"),
