@@ -106,17 +106,18 @@ pub enum Verdict {
 
 /// The most that others have used, in processors.
 pub fn others(rounds: &[Round]) -> f64 {
-    rounds.iter().map(|round| round.idle).fold(0.0, f64::max)
+    let all = rounds.iter().flat_map(|round| &round.rows);
+    all.map(|row| row.others).fold(0.0, f64::max)
 }
 
 /// All lines of the rounds.
 pub fn of_rounds(candidates: &[Candidate], rows: &[&'static Row], rounds: &[Round]) -> Vec<Line> {
-    let quiet = others(rounds) < QUIET;
     let mut lines = Vec::new();
     for (number, row) in rows.iter().enumerate() {
+        let quiet = rounds.iter().all(|round| round.rows[number].others < QUIET);
         for &(figure, bar) in row.figures {
             let value = |round: &Round, which: usize| {
-                row.value(figure, &round.seen[number][which], round.idle)
+                row.value(figure, &round.rows[number].seen[which], round.others())
             };
             let values = (0..candidates.len())
                 .map(|which| Values(rounds.iter().filter_map(|r| value(r, which)).collect()))

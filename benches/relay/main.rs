@@ -176,8 +176,7 @@ fn report(
         "seconds": cli.seconds,
         "relays": candidates.iter().map(|one| &one.name).collect::<Vec<_>>(),
         "rows": lines.iter().map(|line| line.json(candidates)).collect::<Vec<_>>(),
-        "processors_others_used": rounds.iter().map(|round| round.idle).collect::<Vec<_>>(),
-        "seen": rounds.iter().map(|round| &round.seen).collect::<Vec<_>>(),
+        "seen": rounds.iter().map(|round| &round.rows).collect::<Vec<_>>(),
     });
     fs::write(FILE, serde_json::to_string_pretty(&all)? + "\n")?;
     println!("\nwritten to {}", fs::canonicalize(FILE)?.display());

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Result,
-    common::ports::free_addresses,
+    common::{ports::free_addresses, rank::percentile},
     interruption,
     load::Load,
     meter,
@@ -21,8 +21,8 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// What runs beside something goes on for so long after it.
 const LONGER: Duration = Duration::from_millis(200);
 
-/// How long the machine is watched doing nothing, in each round.
-const NOTHING: Duration = Duration::from_secs(1);
+/// How long the machine is watched doing nothing, before each row.
+const NOTHING: Duration = Duration::from_millis(300);
 
 /// Everybody, running.
 pub struct Field {
@@ -42,10 +42,17 @@ struct Runner {
 
 /// What one round has seen.
 pub struct Round {
-    /// How many processors were in use while nothing happened.
-    pub idle: f64,
-    /// For each row, of each candidate, in the order of the table.
-    pub seen: Vec<Vec<Seen>>,
+    /// For each row.
+    pub rows: Vec<RowSeen>,
+}
+
+/// One row in one round.
+#[derive(Debug, Clone, Serialize)]
+pub struct RowSeen {
+    /// How many processors others used just before.
+    pub others: f64,
+    /// Of each candidate, in the order of the table.
+    pub seen: Vec<Seen>,
 }
 
 /// One measurement.
@@ -82,8 +89,6 @@ impl Field {
     /// One round. The order of the candidates moves on with each two, and every other is turned
     /// round, so that none always comes first, or always after the same one.
     pub fn round(&mut self, number: usize, rows: &[&Row], window: Duration) -> Result<Round> {
-        let idle = meter::in_use(|| std::thread::park_timeout(NOTHING))?;
-        eprintln!("round {}: others use {:.2} processors", number + 1, idle);
         let mut order: Vec<usize> = (0..self.runners.len()).collect();
         order.rotate_left(number / 2 % self.runners.len());
         if number % 2 == 1 {
@@ -91,6 +96,7 @@ impl Field {
         }
         let mut all = Vec::new();
         for row in rows {
+            let others = meter::in_use(|| std::thread::park_timeout(NOTHING))?;
             let mut of_row: Vec<(usize, Seen)> = Vec::new();
             for &which in &order {
                 interruption::check()?;
@@ -101,9 +107,15 @@ impl Field {
                 of_row.push((which, seen));
             }
             of_row.sort_by_key(|(which, _)| *which);
-            all.push(of_row.into_iter().map(|(_, seen)| seen).collect());
+            all.push(RowSeen {
+                others,
+                seen: of_row.into_iter().map(|(_, seen)| seen).collect(),
+            });
         }
-        Ok(Round { idle, seen: all })
+        let round = Round { rows: all };
+        let (number, others) = (number + 1, round.others());
+        eprintln!("round {number}: others used {others:.2} processors");
+        Ok(round)
     }
 
     fn measure(&self, row: &Row, runner: &Runner, window: Duration) -> Result<Seen> {
@@ -128,5 +140,17 @@ impl Field {
             warm_up: WARM_UP,
             window,
         }
+    }
+}
+
+// === impl Round ===
+
+impl Round {
+    /// How many processors others used, before most of the rows at least: what is taken off the
+    /// machine's, since it is hardly ours.
+    pub fn others(&self) -> f64 {
+        let mut all: Vec<f64> = self.rows.iter().map(|row| row.others).collect();
+        all.sort_by(f64::total_cmp);
+        percentile(&all, 50).unwrap_or_default()
     }
 }

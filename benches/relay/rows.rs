@@ -180,9 +180,8 @@ impl Row {
         }
     }
 
-    /// A figure of what was seen of it. `idle` is how many processors of the machine were in use
-    /// while nothing happened.
-    pub fn value(&self, figure: Figure, seen: &Seen, idle: f64) -> Option<f64> {
+    /// A figure of what was seen of it, while others used so many processors.
+    pub fn value(&self, figure: Figure, seen: &Seen, others: f64) -> Option<f64> {
         let report = &seen.report;
         match figure {
             Throughput => Some(throughput(report)),
@@ -195,7 +194,7 @@ impl Row {
                 let seconds = match figure {
                     RelayCpu => cpu.relay,
                     TogetherCpu => cpu.relay + cpu.load + cpu.backend,
-                    _ => cpu.machine - idle * report.seconds,
+                    _ => cpu.machine - others * report.seconds,
                 };
                 Some(seconds / self.units(report))
             }

@@ -10,7 +10,7 @@ use nix::{
     errno::Errno,
     sys::{
         epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-        socket::{MsgFlags, recv, send},
+        socket::{MsgFlags, recv, send, setsockopt, sockopt::IpBindAddressNoPort},
     },
 };
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -41,12 +41,15 @@ enum State {
 struct Target {
     domain: Domain,
     address: SockAddr,
+    /// Each lane has an address of its own, and with it all ports: those of connections that have
+    /// been closed are not free for a second, and that many go by in one.
+    sources: Vec<SockAddr>,
     epoll: Epoll,
 }
 
 /// So many side by side, each again as soon as it is done.
 pub fn play(order: &Order, lanes: usize) -> Result<Report> {
-    let target = Target::new(order.front)?;
+    let target = Target::new(order.front, lanes)?;
     let mut window = Window::new(order);
     let mut all: Vec<Lane> = (0..lanes)
         .map(|number| target.connect(number))
@@ -84,8 +87,13 @@ pub fn play(order: &Order, lanes: usize) -> Result<Report> {
 // === impl Target ===
 
 impl Target {
-    fn new(address: SocketAddr) -> Result<Self> {
+    fn new(address: SocketAddr, lanes: usize) -> Result<Self> {
+        let source = |lane: usize| {
+            let lane = u8::try_from(lane)?;
+            Ok(SocketAddr::from(([127, 77, 1, lane], 0)).into())
+        };
         Ok(Self {
+            sources: (0..lanes).map(source).collect::<Result<_>>()?,
             domain: Domain::for_address(address),
             address: address.into(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -95,6 +103,8 @@ impl Target {
     fn connect(&self, number: usize) -> Result<Lane> {
         let begun = now();
         let socket = Socket::new(self.domain, Type::STREAM.nonblocking(), None)?;
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&self.sources[number])?;
         // On loopback it is mostly through at once.
         let (state, ready) = match socket.connect(&self.address) {
             Ok(()) => (State::Waiting, EpollFlags::EPOLLIN),
