@@ -29,7 +29,8 @@ fn a_stream_is_spliced() {
         drop((client, backend));
         assert_eq!(relay.outcome().end, End::Finished);
         let spliced = counters().spliced - before.spliced;
-        assert!(spliced > 16 << 20, "{spliced} bytes were spliced");
+        // Not all of it: a writer that the machine keeps waiting is no stream for a while.
+        assert!(spliced > 1 << 20, "{spliced} bytes were spliced");
     }
 }
 
