@@ -9,6 +9,7 @@ use std::{
         unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
     },
     path::Path,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use nix::errno::Errno;
@@ -31,6 +32,9 @@ const UNIX_MODE: u32 = 0o666;
 pub struct ListenSocket {
     fd: OwnedFd,
     tcp: bool,
+    /// Whether its queue has been empty since it was tuned. Before that it may hold clients that
+    /// have inherited nothing: systemd starts us because the first of them has come.
+    drained: AtomicBool,
 }
 
 /// Why a descriptor cannot be accepted from.
@@ -68,7 +72,7 @@ impl ListenSocket {
             return refuse(NotAListener::Family);
         };
         set_flags(fd.as_fd())?;
-        Self { fd, tcp }.tuned()
+        Self::new(fd, tcp).tuned()
     }
 
     /// Opens a listener of our own.
@@ -147,7 +151,7 @@ impl ListenSocket {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: `try_init` gives storage and its length; accept4 writes no more than that
         // length and sets it to what it wrote, which is the contract of `try_init`.
-        let (fd, addr) = unsafe {
+        let accepted = unsafe {
             SockAddr::try_init(|storage, len| {
                 let fd = Errno::result(libc::accept4(
                     self.fd.as_raw_fd(),
@@ -158,7 +162,15 @@ impl ListenSocket {
                 // SAFETY: the kernel has just made it, and nobody else knows of it.
                 Ok(OwnedFd::from_raw_fd(fd))
             })
-        }?;
+        };
+        if matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.drained.store(true, Relaxed);
+        }
+        let (fd, addr) = accepted?;
+        if self.tcp && !self.drained.load(Relaxed) {
+            // Fails for no socket of ours; a client that is slower without is a client still.
+            let _ = tune(fd.as_fd()).and_then(|()| keep_alive(fd.as_fd()));
+        }
         let client = addr.as_socket().map_or(ClientAddr::Unix, ClientAddr::tcp);
         Ok((Socket { fd, tcp: self.tcp }, client))
     }
@@ -173,11 +185,7 @@ impl ListenSocket {
         }
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
-        Self {
-            fd: socket.into(),
-            tcp: true,
-        }
-        .tuned()
+        Self::new(socket.into(), true).tuned()
     }
 
     fn bind_unix(path: &Path) -> io::Result<Self> {
@@ -193,14 +201,19 @@ impl ListenSocket {
         // Before anybody can connect.
         open_to_everybody(path)?;
         socket.listen(BACKLOG)?;
-        Ok(Self {
-            fd: socket.into(),
-            tcp: false,
-        })
+        Ok(Self::new(socket.into(), false))
     }
 
-    /// Sets what accepted sockets are to have: they inherit it, which saves six system calls
-    /// for each client.
+    fn new(fd: OwnedFd, tcp: bool) -> Self {
+        Self {
+            fd,
+            tcp,
+            drained: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets what accepted sockets are to have: they inherit it when their connection is made,
+    /// which saves six system calls for each client.
     fn tuned(self) -> io::Result<Self> {
         if self.tcp {
             tune(self.fd.as_fd())?;

@@ -104,6 +104,26 @@ fn accepted_sockets_have_what_their_listener_has() {
 }
 
 #[test]
+fn clients_that_came_before_an_inherited_listener_was_tuned_have_what_later_ones_have() {
+    let socket = socket2::Socket::new_raw(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket
+        .bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
+        .unwrap();
+    socket.listen(2).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    // Their sockets are made, with the listener's options of this moment, before anybody accepts.
+    let _early = [(); 2].map(|()| TcpStream::connect(addr).unwrap());
+    let listener = ListenSocket::from_fd(socket.into()).unwrap();
+    for _ in 0..2 {
+        let (client, _) = accept(&listener);
+        let sock = SockRef::from(&client);
+        assert!(sock.tcp_nodelay().unwrap());
+        assert!(sock.out_of_band_inline().unwrap());
+        assert_eq!(sock.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+    }
+}
+
+#[test]
 fn a_bare_port_serves_both_families_and_shows_ipv4_as_ipv4() {
     let listener = ListenSocket::bind(&ListenAddr::Any(0)).unwrap();
     let port = port(&listener);
