@@ -107,6 +107,7 @@ impl Threads {
         let (number, hand) = hands
             .iter()
             .enumerate()
+            .filter(|(_, hand)| !hand.could_not_be_had())
             .min_by_key(|(_, hand)| hand.clients.load(Relaxed))?;
         let fewer = hand.clients.load(Relaxed) + HEAD_START <= own.load(Relaxed);
         let running = fewer.then(|| hand.running(number + 1)).flatten()?;
@@ -126,6 +127,10 @@ impl Hand {
             }
         });
         running.as_ref()
+    }
+
+    fn could_not_be_had(&self) -> bool {
+        matches!(self.running.get(), Some(None))
     }
 }
 
@@ -232,6 +237,15 @@ mod tests {
         }
         let here = places.iter().filter(|place| **place == own).count();
         assert!(here >= 9, "{places:?}");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_cannot_be_had_is_done_without() {
+        let threads = new(3);
+        threads.0.hands[0].running.set(None).unwrap();
+        let (places, _stays) = fill(&threads, 30).await;
+        assert_eq!(threads.0.hands[0].clients.load(Relaxed), 0);
+        assert!(threads.0.hands[1].clients.load(Relaxed) >= 14, "{places:?}");
     }
 
     #[tokio::test]

@@ -39,6 +39,8 @@ pub(super) struct Lease(Option<Counted>);
 #[derive(Debug)]
 struct Counted {
     pipe: Pipe,
+    /// The size it was asked for. The kernel may have given less; then it would again.
+    asked: usize,
     _place: Place,
 }
 
@@ -46,7 +48,7 @@ struct Counted {
 #[derive(Debug)]
 struct Place;
 
-/// A pipe of at least `size` bytes. `None`: there is none to be had, so copy.
+/// A pipe of `size` bytes, or of what the kernel gives. `None`: there is none to be had, so copy.
 pub(super) fn lease(size: usize) -> Option<Lease> {
     let leased = spare(size).or_else(|| open(size));
     match leased {
@@ -64,9 +66,7 @@ pub(super) fn open_pipes() -> usize {
 fn spare(size: usize) -> Option<Counted> {
     SPARE.with_borrow_mut(|spare| {
         // The last one given back is the one in the cache.
-        let found = spare
-            .iter()
-            .rposition(|counted| counted.pipe.capacity() >= size)?;
+        let found = spare.iter().rposition(|counted| counted.asked >= size)?;
         Some(spare.swap_remove(found))
     })
 }
@@ -77,6 +77,7 @@ fn open(size: usize) -> Option<Counted> {
     let pipe = Pipe::new(size).ok()?;
     (pipe.capacity() >= SMALLEST).then_some(Counted {
         pipe,
+        asked: size,
         _place: place,
     })
 }

@@ -165,6 +165,8 @@ impl<'a> Sockets<'a> {
             return Ok(FULL);
         };
         match lease.pipe().drain_to(sink.as_fd()) {
+            // No kernel is known to do that; trying again would not end.
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(bytes) => {
                 self.spliced += bytes as u64;
                 Ok(Moved {
