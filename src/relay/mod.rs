@@ -193,6 +193,9 @@ async fn pass_on_reset(
 }
 
 /// Waits until the peer has acknowledged all that was sent. The kernel has no event for that.
+///
+/// Of a connection that has failed meanwhile it would never be true, and its error may have been
+/// told already.
 async fn acknowledged(stream: &Stream) {
     const LONGEST: Duration = Duration::from_millis(10);
     let mut pause = Duration::from_millis(1);
@@ -202,6 +205,7 @@ async fn acknowledged(stream: &Stream) {
             .socket()
             .unacknowledged()
             .is_ok_and(|bytes| bytes > 0)
+        && stream.socket().glance().is_ok_and(|glance| !glance.dead)
     {
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST);

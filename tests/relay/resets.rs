@@ -184,6 +184,35 @@ fn a_reset_is_noticed_while_the_other_side_does_not_read_and_has_a_limit() {
 }
 
 #[test]
+fn a_relay_whose_sides_both_reset_is_over_though_neither_took_all() {
+    // Nobody is left to acknowledge anything, and the kernel says so once.
+    for tuning in tunings() {
+        for _ in 0..2 {
+            let setup = Setup {
+                client: Kind::Narrow,
+                backend: Kind::Narrow,
+                tuning,
+                limits: LIMITS,
+            };
+            let mut ready = setup.ready();
+            ready.client.say(&noise(3_000, 16));
+            ready.backend.say(&noise(3_000, 17));
+            let (mut client, mut backend, relay) = ready.run().split();
+            std::thread::scope(|threads| {
+                threads.spawn(|| client.fill());
+                backend.fill();
+            });
+            let aborted = std::thread::spawn(move || client.abort());
+            backend.abort();
+            aborted.join().unwrap();
+            let outcome = relay.outcome();
+            assert_eq!(outcome.end, End::Reset);
+            assert!(outcome.relayed < Duration::from_secs(5), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn a_client_that_resets_while_it_is_sent_to_resets_the_backend() {
     for tuning in tunings() {
         let setup = Setup {
