@@ -195,9 +195,15 @@ impl Stage {
     /// The daemon as this command starts it: `strace ... sleepingd`.
     #[track_caller]
     pub fn daemon_by(&self, mut command: Command) -> Daemon {
+        command.arg("--debug");
+        self.daemon_quietly_by(command)
+    }
+
+    /// The same, without what only a test wants to read.
+    #[track_caller]
+    pub fn daemon_quietly_by(&self, mut command: Command) -> Daemon {
         let runtime = self.path("run");
         command
-            .arg("--debug")
             .arg("-f")
             .arg(self.path("sleepingd.conf"))
             .arg("--runtime-directory")
