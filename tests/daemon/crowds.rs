@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::harness::{
-    Backend, Server, Stage, connect, connect_from, in_state, is_reset, may_open, rest, take, until,
+    Backend, Server, Stage, connect, connect_from, in_state, is_reset, knock_from, may_open, rest,
+    take, until,
 };
 
 const CLOSE_WAIT: &str = "08";
@@ -89,12 +90,14 @@ fn a_source_with_ten_thousand_silent_clients_gets_its_share_and_others_are_serve
         "[web]\nPORT={front}\nTARGET={back}\nMAX_CONNECTIONS_PER_SOURCE={SHARE}\n"
     ));
     let before = daemon.descriptors_in_use();
-    let mut crowd: Vec<TcpStream> = Vec::new();
+    let (mut crowd, mut beyond) = (Vec::<TcpStream>::new(), Vec::<TcpStream>::new());
     let mut servers = Vec::new();
     for number in 0..10_000 {
-        crowd.push(connect_from([127, 0, 0, 2], front));
         if number < SHARE {
+            crowd.push(connect_from([127, 0, 0, 2], front));
             servers.push(backend.accept());
+        } else {
+            beyond.extend(knock_from([127, 0, 0, 2], front));
         }
         // As many as are turned away: others come in between.
         if number % 1000 == 999 {
@@ -105,9 +108,7 @@ fn a_source_with_ten_thousand_silent_clients_gets_its_share_and_others_are_serve
             assert_eq!(rest(&mut other), "page");
         }
     }
-    for client in crowd.split_off(SHARE) {
-        is_reset(client);
-    }
+    beyond.into_iter().for_each(is_reset);
     // Something of the beginning may have been counted that is closed by now.
     assert!(daemon.descriptors_in_use() <= before + 2 * SHARE);
     let counters = daemon.counters();

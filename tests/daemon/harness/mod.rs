@@ -44,7 +44,7 @@ pub use network::inside;
 pub use process::{Daemon, Ended};
 pub use sockets::{
     Backend, Server, connect, connect_from, fetch, in_state, is_reset, is_silent, is_turned_away,
-    is_turned_away_from, reset, rest, take, wildcard_port,
+    is_turned_away_from, knock_from, reset, rest, take, wildcard_port,
 };
 
 /// How long a promised event may take on a slow and busy machine. Only a failure takes this long.

@@ -204,6 +204,15 @@ pub fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
     try_connect(Some(source), addr).expect("the daemon listens")
 }
 
+/// The same; `None`: it was reset before connect(2) had returned.
+#[track_caller]
+pub fn knock_from(source: [u8; 4], addr: SocketAddr) -> Option<TcpStream> {
+    match try_connect(Some(source), addr) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => None,
+        connected => Some(connected.expect("the daemon listens")),
+    }
+}
+
 fn try_connect(source: Option<[u8; 4]>, addr: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     if let Some(source) = source {
