@@ -124,6 +124,23 @@ fn clients_that_came_before_an_inherited_listener_was_tuned_have_what_later_ones
 }
 
 #[test]
+fn a_connection_of_ours_has_the_same_when_it_lasts() {
+    let listener = loopback();
+    let addr = ([127, 0, 0, 1], port(&listener)).into();
+    let socket = Socket::begin_connect(addr, First::Anybody).unwrap();
+    while !socket.is_connected(addr).unwrap() {}
+    socket.make_lasting().unwrap();
+    assert_flags(&socket);
+    let sock = SockRef::from(&socket);
+    assert!(sock.tcp_nodelay().unwrap());
+    assert!(sock.keepalive().unwrap());
+    assert!(sock.out_of_band_inline().unwrap());
+    assert_eq!(sock.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+    assert_eq!(sock.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+    assert_eq!(sock.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+}
+
+#[test]
 fn a_bare_port_serves_both_families_and_shows_ipv4_as_ipv4() {
     let listener = ListenSocket::bind(&ListenAddr::Any(0)).unwrap();
     let port = port(&listener);
