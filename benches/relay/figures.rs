@@ -18,7 +18,7 @@ pub const AGAIN: &str = "again";
 
 /// Processors that may be in use while nothing happens: what the system itself takes now and then.
 /// With more, others have a part in the figures.
-const QUIET: f64 = 0.1;
+pub const QUIET: f64 = 0.1;
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy)]
@@ -104,12 +104,6 @@ pub enum Verdict {
     Unknown,
 }
 
-/// The most that others have used, in processors.
-pub fn others(rounds: &[Round]) -> f64 {
-    let all = rounds.iter().flat_map(|round| &round.rows);
-    all.map(|row| row.others).fold(0.0, f64::max)
-}
-
 /// All lines of the rounds.
 pub fn of_rounds(candidates: &[Candidate], rows: &[&'static Row], rounds: &[Round]) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -139,7 +133,7 @@ pub fn of_memory(candidates: &[Candidate], weighing: &Weighing) -> Vec<Line> {
         let values = weighing
             .each
             .iter()
-            .map(|m| Values(value(m).into_iter().collect()));
+            .map(|times| Values(times.iter().filter_map(value).collect()));
         let subject = Subject {
             row,
             figure,

@@ -62,6 +62,9 @@ struct Cli {
     /// How often everything is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// How often memory is measured
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    weighings: u32,
     /// How long each measurement is
     #[arg(long, default_value_t = 0.8)]
     seconds: f64,
@@ -122,7 +125,7 @@ fn measure(cli: &Cli) -> Result<()> {
     let candidates = present(cli, &mut machine)?;
     let wanted = |part| cli.only.is_empty() || cli.only.contains(&part);
     // First, while the kernel has no closed connections to remember.
-    let weighing = wanted(Part::Memory).then(|| memory::weigh(&candidates));
+    let weighing = wanted(Part::Memory).then(|| memory::weigh(&candidates, cli.weighings as usize));
     let weighing = weighing.transpose()?;
     let rows: Vec<&'static Row> = ROWS.iter().filter(|row| wanted(row.part)).collect();
     let rounds = if rows.is_empty() {
@@ -162,9 +165,8 @@ fn report(
     table::print(candidates, lines);
     if lines.iter().any(|line| !line.quiet) {
         println!(
-            "\nothers used the machine, too (up to {:.2} processors): what they have a part in is \
-             not judged; CPU of the relay, and its own memory, are",
-            figures::others(rounds),
+            "\nothers used the machine, too: what they have a part in is \
+             not judged; CPU of the relay, and its own memory, are"
         );
     }
     if cli.markdown {

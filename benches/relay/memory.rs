@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     Result,
     common::{clock::now, ports::free_addresses, process::Weight},
+    figures::QUIET,
     interruption,
     load::Load,
     meter,
@@ -45,14 +46,17 @@ pub struct Memory {
     pub kernel: Option<f64>,
     /// Descriptors of the relay for each.
     pub descriptors: Option<f64>,
+    /// How many processors were in use while all rested: by others, whose memory is in the
+    /// kernel's too.
+    pub others: f64,
 }
 
 /// What all of them weigh.
 #[derive(Debug, Clone)]
 pub struct Weighing {
-    /// Each candidate, in the order of the table.
-    pub each: Vec<Memory>,
-    /// Whether nobody else's connections were among it.
+    /// Of each candidate, in the order of the table, each time.
+    pub each: Vec<Vec<Memory>>,
+    /// Whether the kernel's was ours alone.
     pub quiet: bool,
 }
 
@@ -60,55 +64,82 @@ pub struct Weighing {
 struct Weighed {
     pss: u64,
     slab: u64,
-    descriptors: usize,
+    descriptors: u64,
 }
 
-/// All candidates, one after the other.
-pub fn weigh(candidates: &[Candidate]) -> Result<Weighing> {
+/// All candidates, one after the other, so many times over.
+pub fn weigh(candidates: &[Candidate], times: usize) -> Result<Weighing> {
     let mut quiet = forget()?;
-    let mut each = Vec::new();
-    for candidate in candidates {
-        eprintln!("memory of {}", candidate.name);
-        let memory = one(candidate).map_err(|e| format!("memory of {}: {e}", candidate.name))?;
-        each.push(memory);
+    let mut each = vec![Vec::new(); candidates.len()];
+    // The kernel keeps some of what it had to get. The first to come would pay for all others.
+    let doubled = 2 * connections()?;
+    rest(&Candidate::new("direct", Kind::Direct), doubled)?;
+    for time in 0..times {
+        eprintln!("weighing {}", time + 1);
+        let mut order: Vec<usize> = (0..candidates.len()).collect();
+        if time % 2 == 1 {
+            order.reverse();
+        }
+        for which in order {
+            let candidate = &candidates[which];
+            let memory = one(candidate);
+            let memory = memory.map_err(|e| format!("memory of {}: {e}", candidate.name))?;
+            quiet &= memory.others < QUIET;
+            each[which].push(memory);
+        }
+        quiet &= remembered()? <= FEW_REMEMBERED;
     }
-    quiet &= remembered()? <= FEW_REMEMBERED;
     Ok(Weighing { each, quiet })
 }
 
 fn one(candidate: &Candidate) -> Result<Memory> {
+    let idle = idle(candidate)?;
+    // A process for each connection is no relay for thousands.
+    let resting = match candidate.kind {
+        Kind::Socat => Memory::default(),
+        _ => rest(candidate, connections()?)?,
+    };
+    Ok(Memory { idle, ..resting })
+}
+
+fn idle(candidate: &Candidate) -> Result<Option<f64>> {
+    if candidate.kind == Kind::Direct {
+        return Ok(None);
+    }
+    let at = free_addresses(1)?[0];
+    let _backend = Running::backend(&[at])?;
+    let relay = candidate.start(at, Room::Usual)?;
+    pause(SETTLE)?;
+    Ok(Some(Weighed::now(relay.process())?.pss as f64))
+}
+
+/// What so many connections add.
+fn rest(candidate: &Candidate, connections: usize) -> Result<Memory> {
     let at = free_addresses(1)?[0];
     let backend = Running::backend(&[at])?;
-    let mut memory = Memory::default();
-    if candidate.kind != Kind::Direct {
-        let relay = candidate.start(at, Room::Usual)?;
-        pause(SETTLE)?;
-        memory.idle = Some(Weighed::now(relay.process())?.pss as f64);
-    }
-    // A process for each connection is no relay for thousands.
-    if candidate.kind == Kind::Socat {
-        return Ok(memory);
-    }
     let relay = candidate.start(at, Room::Crowd)?;
     pause(SETTLE)?;
-    let connections = connections()?;
     let watched = Watched {
         relay: relay.process(),
         backend: backend.id(),
     };
     let before = Weighed::now(watched.relay)?;
     let load = Load::start(&order(relay.front, at, watched, connections))?.at_rest()?;
-    pause(REST)?;
+    let mut paused = Ok(());
+    let others = meter::in_use(|| paused = pause(REST))?;
+    paused?;
     let after = Weighed::now(watched.relay)?;
     load.end()?;
     let each = |after: u64, before: u64| (after as f64 - before as f64) / connections as f64;
-    memory.kernel = Some(each(after.slab, before.slab));
-    if watched.relay.is_some() {
-        memory.user = Some(each(after.pss, before.pss));
-        let descriptors = after.descriptors.saturating_sub(before.descriptors);
-        memory.descriptors = Some(descriptors as f64 / connections as f64);
-    }
-    Ok(memory)
+    let of_relay = |value| relay.process().map(|_| value);
+    let descriptors = each(after.descriptors, before.descriptors);
+    Ok(Memory {
+        idle: None,
+        others,
+        user: of_relay(each(after.pss, before.pss)),
+        kernel: Some(each(after.slab, before.slab)),
+        descriptors: of_relay(descriptors),
+    })
 }
 
 fn order(front: SocketAddr, backend: SocketAddr, watched: Watched, connections: usize) -> Order {
@@ -173,7 +204,7 @@ impl Weighed {
         };
         for process in meter::family(relay)? {
             weighed.pss += Weight::of(process)?.pss;
-            weighed.descriptors += fs::read_dir(format!("/proc/{process}/fd"))?.count();
+            weighed.descriptors += fs::read_dir(format!("/proc/{process}/fd"))?.count() as u64;
         }
         Ok(weighed)
     }

@@ -26,16 +26,22 @@ pub struct Lines {
 
 /// Opens one for this purpose; the backend has confirmed it.
 pub fn open(to: SocketAddr, purpose: Purpose) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    let mut stream = connect(to)?;
     stream.write_all(&[purpose as u8])?;
     let mut answer = [0];
     stream.read_exact(&mut answer)?;
     if answer != [purpose as u8] {
         return Err("the backend speaks another language".into());
     }
+    Ok(stream)
+}
+
+/// Opens one; whether it leads anywhere is not known yet.
+pub fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, LIMIT)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
     Ok(stream)
 }
 

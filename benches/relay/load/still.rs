@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::TcpStream,
     time::Duration,
 };
 
@@ -17,22 +18,48 @@ pub const AT_REST: &str = "at rest\n";
 const MESSAGES: usize = 4;
 const SIZE: usize = 1024;
 
-/// Opens them one by one, says so, and holds them until it is told to end.
+/// Opened together, so that it does not take thousands of turns; fewer than any backlog holds.
+const BATCH: usize = 64;
+
+/// Opens them, says so, and holds them until it is told to end.
 pub fn play(order: &Order, connections: usize) -> Result<()> {
     let mut open = Vec::new();
-    let message = [0x55; SIZE];
-    for _ in 0..connections {
-        let mut stream = line::open(order.front, Purpose::EchoTraceless)?;
-        // A reset at the end: it must not weigh on whoever is measured next.
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-        for _ in 0..MESSAGES {
-            stream.write_all(&message)?;
-            stream.read_exact(&mut [0; SIZE])?;
-        }
-        open.push(stream);
+    while open.len() < connections {
+        let count = BATCH.min(connections - open.len());
+        open.extend(batch(order, count)?);
     }
     std::io::stdout().write_all(AT_REST.as_bytes())?;
     // It says nothing: this is its end.
     let _ = std::io::stdin().read(&mut [0])?;
+    Ok(())
+}
+
+fn batch(order: &Order, count: usize) -> Result<Vec<TcpStream>> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let stream = line::connect(order.front)?;
+        // A reset at the end: it must not weigh on whoever is measured next.
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        streams.push(stream);
+    }
+    exchange(&mut streams, &[Purpose::EchoTraceless as u8])?;
+    for _ in 0..MESSAGES {
+        exchange(&mut streams, &[0x55; SIZE])?;
+    }
+    Ok(streams)
+}
+
+/// The same message on all, and the answers.
+fn exchange(streams: &mut [TcpStream], message: &[u8]) -> Result<()> {
+    for stream in &mut *streams {
+        stream.write_all(message)?;
+    }
+    let mut answer = vec![0; message.len()];
+    for stream in streams {
+        stream.read_exact(&mut answer)?;
+        if answer != message {
+            return Err("a connection got another's answer".into());
+        }
+    }
     Ok(())
 }
