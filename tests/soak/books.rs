@@ -155,7 +155,7 @@ fn rest(daemon: &Daemon, services: &[Service]) {
 }
 
 fn without_pipes(daemon: &Daemon) -> usize {
-    // The spare pipes, which come and go, are counted for themselves; the answer takes none.
+    // The spare pipes, which come and go, are counted for themselves.
     let spare = daemon.counters()["pipes_open"].as_u64().unwrap();
-    daemon.descriptors().len() - 2 * usize::try_from(spare).unwrap()
+    daemon.descriptors_in_use() - 2 * usize::try_from(spare).unwrap()
 }

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     os::unix::{fs::OpenOptionsExt, process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
     thread,
@@ -242,11 +242,37 @@ impl Daemon {
     }
 
     /// How many descriptors are open for its services and their clients: without those of the
-    /// relay threads, which are started when they are needed, and stay.
+    /// relay threads, which are started when they are needed, and stay, and without those of who
+    /// has just asked it something: an answer is read before the daemon has closed behind it.
     pub fn descriptors_in_use(&self) -> usize {
         // Its epoll instance twice, an eventfd, and the end of a pipe that tells of signals.
         const OF_A_THREAD: usize = 4;
-        self.descriptors().len() - OF_A_THREAD * self.relay_threads()
+        // First of all: a connection may go meanwhile, and none comes.
+        let asking = self.connections_that_ask();
+        let all = self.descriptors();
+        let others = all.iter().filter(|number| {
+            let link = fs::read_link(format!("/proc/{}/fd/{number}", self.pid()));
+            // One that is closed by now is not open.
+            link.is_ok_and(|link| !asking.contains(&link))
+        });
+        others.count() - OF_A_THREAD * self.relay_threads()
+    }
+
+    /// What its open control connections are called in /proc/PID/fd.
+    fn connections_that_ask(&self) -> HashSet<PathBuf> {
+        const CONNECTED: &str = "03";
+        let control = self.runtime.join("control.sock");
+        let table = fs::read_to_string("/proc/net/unix").unwrap();
+        table
+            .lines()
+            .filter_map(|line| {
+                // Num, RefCount, Protocol, Flags, Type, St, Inode, Path: proc(5).
+                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                let (state, inode, path) = (words.get(5)?, words.get(6)?, words.get(7)?);
+                (*state == CONNECTED && Path::new(path) == control)
+                    .then(|| PathBuf::from(format!("socket:[{inode}]")))
+            })
+            .collect()
     }
 
     /// How many threads were started for relaying.
