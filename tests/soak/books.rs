@@ -99,7 +99,10 @@ impl Books {
         let (before, now) = (self.descriptors, without_pipes(daemon));
         must(
             now == before,
-            format!("{before} descriptors at first, {now} at last"),
+            format!(
+                "{before} descriptors at first, {now} at last: {:?}",
+                daemon.what_is_open()
+            ),
         );
         let pipes = count("pipes_open");
         must(pipes <= 16, format!("{pipes} pipes for nobody"));

@@ -44,11 +44,17 @@ pub fn connect_once(front: SocketAddr, resets: bool, rng: &mut Rng) -> Result<Fa
     end.set_patience();
     match carry_out(&talk, &end) {
         Ok(()) => Ok(Fared::Well),
-        Err(e) if e.kind() == ErrorKind::ConnectionReset || e.kind() == ErrorKind::BrokenPipe => {
-            Ok(Fared::Reset(format!("client {from}: {talk:?}: {e}")))
-        }
+        Err(e) if is_reset(&e) => Ok(Fared::Reset(format!("client {from}: {talk:?}: {e}"))),
         Err(e) => Err(format!("client {from}: {talk:?}: {e}")),
     }
+}
+
+/// What a call says of a connection that was reset: recv(2), send(2) and shutdown(2) in turn.
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected
+    )
 }
 
 fn plan(resets: bool, rng: &mut Rng) -> Talk {

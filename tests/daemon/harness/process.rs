@@ -247,15 +247,19 @@ impl Daemon {
     pub fn descriptors_in_use(&self) -> usize {
         // Its epoll instance twice, an eventfd, and the end of a pipe that tells of signals.
         const OF_A_THREAD: usize = 4;
+        self.what_is_open().len() - OF_A_THREAD * self.relay_threads()
+    }
+
+    /// Its descriptors, by what they are, without those of who has just asked it something.
+    pub fn what_is_open(&self) -> Vec<PathBuf> {
         // First of all: a connection may go meanwhile, and none comes.
         let asking = self.connections_that_ask();
-        let all = self.descriptors();
-        let others = all.iter().filter(|number| {
-            let link = fs::read_link(format!("/proc/{}/fd/{number}", self.pid()));
+        self.descriptors()
+            .into_iter()
             // One that is closed by now is not open.
-            link.is_ok_and(|link| !asking.contains(&link))
-        });
-        others.count() - OF_A_THREAD * self.relay_threads()
+            .filter_map(|number| fs::read_link(format!("/proc/{}/fd/{number}", self.pid())).ok())
+            .filter(|link| !asking.contains(link))
+            .collect()
     }
 
     /// What its open control connections are called in /proc/PID/fd.
