@@ -143,8 +143,9 @@ impl Supervisor {
                     let _ = answer.send(response);
                 }
                 Some(ended) = self.actors.join_next() => self.ended(ended),
-                () = self.totals.changed.notified() => {
-                    tell_at.get_or_insert(told + status::PACE);
+                // Not at every connection: what changes until then is told with it.
+                () = self.totals.changed.notified(), if tell_at.is_none() => {
+                    tell_at = Some(told + status::PACE);
                 }
                 () = until(tell_at) => {
                     self.tell_status();
