@@ -17,11 +17,11 @@ use tracing::{info, warn};
 
 use super::budget::Budget;
 use crate::{
-    model::{ClientAddr, ServiceName, Timestamp},
+    model::{ServiceName, Timestamp},
     sys::{
         clock,
         listener::Listener,
-        net::{ListenSocket, Socket},
+        net::{Accepted, ListenSocket},
     },
 };
 
@@ -92,11 +92,7 @@ impl Listeners {
     }
 
     /// The next client. Pauses while accepting fails. Can be dropped at any time.
-    pub(super) async fn accept(
-        &mut self,
-        service: &ServiceName,
-        budget: &Budget,
-    ) -> (Socket, ClientAddr) {
+    pub(super) async fn accept(&mut self, service: &ServiceName, budget: &Budget) -> Accepted {
         loop {
             if let Some(trouble) = &self.trouble {
                 tokio::select! {
@@ -125,7 +121,7 @@ impl Listeners {
         self.failed(service, budget, What::Watch, error);
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, ClientAddr)>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         let count = self.sockets.len();
         for turn in 0..count {
             let index = (self.next + turn) % count;

@@ -35,7 +35,7 @@ use crate::{
     },
     sys::{
         clock,
-        net::{ListenSocket, Socket},
+        net::{Accepted, ListenSocket, Socket},
     },
 };
 
@@ -140,19 +140,21 @@ impl Actor {
 
     /// Serves until every generation of the service is gone. To be called once.
     pub(super) async fn run(&mut self) {
-        let outputs = self.service.start(clock::now());
-        self.carry_out(outputs);
-        let timer = tokio::time::sleep(Duration::ZERO);
+        let now = clock::now();
+        let outputs = self.service.start(now);
+        self.carry_out(now, outputs);
+        let timer = tokio::time::sleep(NO_DEADLINE);
         tokio::pin!(timer);
-        let mut armed = None;
+        // Where it is later than it could be, it finds out: most deadlines are put off by every
+        // client, and few come.
+        let mut armed: Option<Timestamp> = None;
         while !self.finished {
             self.admit_named();
-            let deadline = self.service.deadline();
-            if armed != Some(deadline) {
-                let now = clock::now();
-                let pause = deadline.map_or(NO_DEADLINE, |at| pause_until(at, now));
+            let sooner = |at: &Timestamp| armed.is_none_or(|armed| *at < armed);
+            if let Some(at) = self.service.deadline().filter(sooner) {
+                let pause = pause_until(at, clock::now());
                 timer.as_mut().reset(tokio::time::Instant::now() + pause);
-                armed = Some(deadline);
+                armed = Some(at);
             }
             tokio::select! {
                 // What is known already comes before new clients: a service that has just ended
@@ -162,15 +164,15 @@ impl Actor {
                 Some(answer) = self.answers.join_next(), if !self.answers.is_empty() => {
                     self.answered(answer);
                 }
-                () = &mut timer => {
+                () = &mut timer, if armed.is_some() => {
                     armed = None;
-                    self.step(Input::Tick);
+                    self.time_passed();
                 }
                 Some(outcome) = self.headers.next() => {
                     self.headers.done(&self.shared.service, outcome);
                 }
-                (socket, addr) = self.listeners.accept(&self.shared.service, &self.common.budget),
-                    if self.accepting() => self.accepted(socket, addr),
+                accepted = self.listeners.accept(&self.shared.service, &self.common.budget),
+                    if self.accepting() => self.accepted(accepted),
             }
         }
     }
@@ -257,9 +259,14 @@ impl Actor {
         }
     }
 
-    fn accepted(&mut self, socket: Socket, addr: ClientAddr) {
+    fn accepted(&mut self, accepted: Accepted) {
+        let Accepted {
+            socket,
+            client: addr,
+            local,
+        } = accepted;
         let place = self.common.budget.take();
-        let local = match socket.local_addr() {
+        let local = match local.map_or_else(|| socket.local_addr(), Ok) {
             Ok(local) => local,
             // It was reset between accept and here.
             Err(_) => return self.report(&Report::ClientLeft(addr)),
@@ -338,12 +345,23 @@ impl Actor {
 
     // === what is to be done ===
 
-    fn step(&mut self, input: Input) {
-        let outputs = self.service.handle(clock::now(), input);
-        self.carry_out(outputs);
+    fn time_passed(&mut self) {
+        let now = clock::now();
+        if self.service.deadline().is_some_and(|at| at <= now) {
+            self.step_at(now, Input::Tick);
+        }
     }
 
-    fn carry_out(&mut self, outputs: Vec<Output>) {
+    fn step(&mut self, input: Input) {
+        self.step_at(clock::now(), input);
+    }
+
+    fn step_at(&mut self, now: Timestamp, input: Input) {
+        let outputs = self.service.handle(now, input);
+        self.carry_out(now, outputs);
+    }
+
+    fn carry_out(&mut self, now: Timestamp, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Run(id, request) => self.run_command(id, *request),
@@ -364,7 +382,8 @@ impl Actor {
                     candidates,
                     settle,
                 } => {
-                    self.connect(conn, generation, candidates, settle);
+                    let activity = Activity::new(now);
+                    self.connect(conn, generation, activity, candidates, settle);
                 }
                 Output::Refuse(conn, _) => self.refuse(conn),
                 Output::Cut(conn, why) => {
@@ -406,6 +425,7 @@ impl Actor {
         &mut self,
         conn: ConnId,
         generation: GenerationId,
+        activity: Activity,
         candidates: Vec<Destination>,
         settle: Duration,
     ) {
@@ -419,7 +439,6 @@ impl Actor {
             return;
         };
         let (cut, is_cut) = oneshot::channel();
-        let activity = Activity::new(clock::now());
         conversation.relay = Some(OpenRelay {
             generation,
             cut,

@@ -182,7 +182,10 @@ async fn introduce(
             Ok((backend, destination)) => {
                 let held = clock::now().since(arrived);
                 shared.tell(Input::Connected(conn, destination.clone()));
-                let relay = relayed(stream, backend, cut, activity, &shared.policy);
+                let mut relay = relayed(stream, backend, cut, activity, &shared.policy);
+                if settle.is_zero() {
+                    relay = relay.with_new_backend();
+                }
                 return Some(Pairing {
                     relay,
                     destination,

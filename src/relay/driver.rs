@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     Activity, Limits, Tuning,
-    flow::{Wants, Way, Wires},
+    flow::{Source, Wants, Way, Wires},
     pair::{Leaving, Pair, Turn, Verdict},
     wires::{Rooms, Sockets, with_buffer},
 };
@@ -74,7 +74,7 @@ struct Watches {
 /// FIN, is watched for its failure.
 ///
 /// ```text
-/// Reads --FIN--> Writes --closed, and no error--> Deaf
+/// Reads --FIN, or read to its end--> Writes --closed, and no error--> Deaf
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Watch {
@@ -94,8 +94,8 @@ impl Driver {
         limits: Limits,
         tuning: Tuning,
         activity: Activity,
+        began: Timestamp,
     ) -> Self {
-        let began = clock::now();
         Self {
             client,
             backend,
@@ -111,6 +111,11 @@ impl Driver {
             watches: Watches::default(),
             age: Age::New { began, turns: 0 },
         }
+    }
+
+    /// Nothing is read from the backend before it has an event.
+    pub(super) fn await_backend(&mut self) {
+        self.pair.flow_mut(Way::ToClient).await_source();
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -305,6 +310,17 @@ impl Watches {
     }
 }
 
+// === impl Watch ===
+
+impl Watch {
+    /// The stream has been read to its end, and whoever reads that has heard of no error.
+    fn is_read(&mut self) {
+        if *self == Self::Reads {
+            *self = Self::Writes;
+        }
+    }
+}
+
 /// Takes the events that have come. `Ready` if there was one; `Pending` means that each one that
 /// matters will wake the task.
 fn poll_events(
@@ -337,6 +353,9 @@ fn poll_events(
         // from only this tells.
         if wants != Wants::Read && pair.heeds_failure(way) {
             let watch = watches.of(way.source());
+            if pair.flow(way).source == Source::Ended {
+                watch.is_read();
+            }
             if let Poll::Ready(error) = poll_failure(cx, source, way, pair, wires, watch)? {
                 pair.side_failed(way, &error, wires);
                 news = Poll::Ready(Ok(()));

@@ -268,6 +268,11 @@ impl Flow {
         self.next(pending, TURN) != Step::Wait
     }
 
+    /// The source's first bytes will be an event.
+    pub(super) fn await_source(&mut self) {
+        self.readable = false;
+    }
+
     /// The source's event.
     pub(super) fn set_readable(&mut self) {
         self.readable = true;

@@ -119,10 +119,12 @@ pub fn relay_tuned<D>(
     activity: Activity,
 ) -> Relay<D> {
     counters::begun();
+    let began = clock::now();
+    let driver = Driver::new(client, backend, limits, tuning, activity, began);
     Relay {
         drain,
-        began: clock::now(),
-        stage: Stage::Running(Driver::new(client, backend, limits, tuning, activity)),
+        began,
+        stage: Stage::Running(driver),
     }
 }
 
@@ -157,6 +159,17 @@ struct Resetting {
 }
 
 // === impl Relay ===
+
+impl<D> Relay<D> {
+    /// Of the backend nothing has been read, looked at or waited for yet but that it is connected:
+    /// what it sends will be an event, and it need not be tried before that.
+    pub fn with_new_backend(mut self) -> Self {
+        if let Stage::Running(driver) = &mut self.stage {
+            driver.await_backend();
+        }
+        self
+    }
+}
 
 impl<D: Future<Output = End> + Unpin> Future for Relay<D> {
     type Output = Outcome;

@@ -7,8 +7,7 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::net::{ListenSocket, Socket};
-use crate::model::ClientAddr;
+use super::net::{Accepted, ListenSocket};
 
 /// A listening socket.
 #[derive(Debug)]
@@ -33,7 +32,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of accept4(2), as [`ListenSocket::accept`] passes them on.
-    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, ClientAddr)>> {
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         loop {
             let mut guard = ready!(self.0.poll_read_ready(cx))?;
             match self.0.get_ref().accept() {

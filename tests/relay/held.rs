@@ -187,7 +187,7 @@ fn connect_reaches_who_listens_and_says_who_does_not() {
                 .await
                 .unwrap();
             assert_eq!(stream.peer_addr().unwrap(), Some(addr));
-            let (accepted, _) = listener.accept().unwrap();
+            let accepted = listener.accept().unwrap().socket;
             assert_eq!(accepted.send(b"hi").unwrap(), 2);
             assert_eq!(stream.next_sign(false).await, Sign::Data);
             drop((listener, accepted));

@@ -27,7 +27,12 @@ use crate::{
     },
     model::{Definition, ServiceName, Slug},
     service::{Input, Retirement},
-    sys::{self, cgroup::CgroupParent, clock, net::ListenSocket},
+    sys::{
+        self,
+        cgroup::CgroupParent,
+        clock,
+        net::{Accepted, ListenSocket},
+    },
 };
 
 impl Supervisor {
@@ -288,7 +293,7 @@ impl Supervisor {
 async fn refuse_all(mut listeners: Listeners, budget: Budget) {
     let nobody = ServiceName::new("unclaimed sockets");
     loop {
-        let (socket, client) = listeners.accept(&nobody, &budget).await;
+        let Accepted { socket, client, .. } = listeners.accept(&nobody, &budget).await;
         debug!(remote_addr = %client, "{client} is refused: no section claims its socket");
         // A unix socket has no reset; closing it is all there is.
         let _ = socket.reset_on_close();

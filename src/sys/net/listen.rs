@@ -32,9 +32,22 @@ const UNIX_MODE: u32 = 0o666;
 pub struct ListenSocket {
     fd: OwnedFd,
     tcp: bool,
+    /// Where every client of it has connected to, if that can be said of all of them.
+    at: Option<LocalAddr>,
     /// Whether its queue has been empty since it was tuned. Before that it may hold clients that
     /// have inherited nothing: systemd starts us because the first of them has come.
     drained: AtomicBool,
+}
+
+/// A client that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its connection.
+    pub socket: Socket,
+    /// Where it comes from.
+    pub client: ClientAddr,
+    /// Where it has connected to; `None`: the socket has to be asked.
+    pub local: Option<LocalAddr>,
 }
 
 /// Why a descriptor cannot be accepted from.
@@ -147,7 +160,7 @@ impl ListenSocket {
     /// # Errors
     /// Those of accept4(2), one by one: `WouldBlock` when nobody waits, and the network errors
     /// of a client that has left again, which are no reason to stop.
-    pub fn accept(&self) -> io::Result<(Socket, ClientAddr)> {
+    pub fn accept(&self) -> io::Result<Accepted> {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: `try_init` gives storage and its length; accept4 writes no more than that
         // length and sets it to what it wrote, which is the contract of `try_init`.
@@ -171,8 +184,11 @@ impl ListenSocket {
             // Fails for no socket of ours; a client that is slower without is a client still.
             let _ = tune(fd.as_fd()).and_then(|()| keep_alive(fd.as_fd()));
         }
-        let client = addr.as_socket().map_or(ClientAddr::Unix, ClientAddr::tcp);
-        Ok((Socket { fd, tcp: self.tcp }, client))
+        Ok(Accepted {
+            socket: Socket { fd, tcp: self.tcp },
+            client: addr.as_socket().map_or(ClientAddr::Unix, ClientAddr::tcp),
+            local: self.at.clone(),
+        })
     }
 
     fn bind_tcp(addr: SocketAddr, dual_stack: bool) -> io::Result<Self> {
@@ -206,6 +222,7 @@ impl ListenSocket {
 
     fn new(fd: OwnedFd, tcp: bool) -> Self {
         Self {
+            at: only_address(fd.as_fd()),
             fd,
             tcp,
             drained: AtomicBool::new(false),
@@ -239,6 +256,22 @@ impl From<ListenSocket> for OwnedFd {
     fn from(socket: ListenSocket) -> Self {
         socket.fd
     }
+}
+
+/// The address of a listener that has just one, so that no client's socket need be asked for it. A
+/// transparent one (IP_TRANSPARENT, ip(7)) gets clients of other addresses too.
+fn only_address(fd: BorrowedFd<'_>) -> Option<LocalAddr> {
+    let LocalAddr::Tcp(addr) = local_addr(fd).ok()? else {
+        // A unix client's end is asked as before: it is rarer.
+        return None;
+    };
+    let sock = SockRef::from(&fd);
+    let transparent = match addr {
+        SocketAddr::V4(_) => sock.ip_transparent_v4(),
+        SocketAddr::V6(_) => sock.ip_transparent_v6(),
+    };
+    (!addr.ip().is_unspecified() && matches!(transparent, Ok(false)))
+        .then_some(LocalAddr::Tcp(addr))
 }
 
 fn no_ipv6(error: &io::Error) -> bool {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-pub use listen::{ListenSocket, NotAListener};
+pub use listen::{Accepted, ListenSocket, NotAListener};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},

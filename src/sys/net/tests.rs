@@ -28,7 +28,10 @@ fn accept(socket: &ListenSocket) -> (Socket, ClientAddr) {
     loop {
         match socket.accept() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
-            done => return done.unwrap(),
+            done => {
+                let accepted = done.unwrap();
+                return (accepted.socket, accepted.client);
+            }
         }
     }
 }
