@@ -1,7 +1,8 @@
 //! Descriptors: so many for clients, the rest held back.
 //!
 //! A relay takes two. When the share of the clients is used up, accepting stops before the
-//! descriptors are gone, so that a STOP can always be started, a file be read, a pipe be had.
+//! descriptors are gone, so that a STOP can always be started, a file be read. The pipes of bulk
+//! relays have a share of their own, which is nobody else's even while it is not used.
 
 use std::sync::{
     Arc,
@@ -10,8 +11,9 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// Held back beyond what is open already: for files, the log, the control socket, and the pipes of
-/// bulk relays (which are copied where there is none).
+use crate::relay::PipeLimit;
+
+/// Held back beyond what is open already: for files, the log, the control socket, the threads.
 const RESERVE: usize = 32;
 
 /// Held back for each service: the pipes of a backend that runs, and those of a command that is
@@ -27,6 +29,7 @@ struct Inner {
     clients: AtomicUsize,
     /// Clients that have ended, ever.
     ended: AtomicUsize,
+    /// What there is for all but the pipes.
     limit: usize,
     most: AtomicUsize,
     room: Notify,
@@ -37,9 +40,10 @@ struct Inner {
 pub(super) struct Place(Budget);
 
 impl Budget {
-    /// `limit` is RLIMIT_NOFILE. Without services everything but the reserve is for clients.
-    pub(super) fn new(limit: u64) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    /// `limit` is RLIMIT_NOFILE. Without services everything but the reserve and the pipes is for
+    /// clients.
+    pub(super) fn new(limit: usize, pipes: PipeLimit) -> Self {
+        let limit = limit.saturating_sub(pipes.descriptors());
         let budget = Self(Arc::new(Inner {
             clients: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
@@ -52,7 +56,7 @@ impl Budget {
     }
 
     /// Takes anew what is left for clients. `open`: descriptors that are open now, those of clients
-    /// aside.
+    /// and of pipes aside.
     pub(super) fn share(&self, open: usize, services: usize) {
         let reserve = open + RESERVE + services * PER_SERVICE;
         // Of a very low limit at least something is left for clients.
@@ -115,21 +119,34 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn budget(limit: usize) -> Budget {
+        Budget::new(limit, PipeLimit::among(limit))
+    }
+
     #[test]
     fn some_descriptors_are_held_back_and_room_comes_back() {
-        let budget = Budget::new(132);
-        // Twenty are open, and two services are looked after: 132 - 20 - 32 - 2 * 8.
+        let budget = budget(152);
+        // Nine pipes may be open, twenty others are, and two services are looked after:
+        // 152 - 18 - 20 - 32 - 2 * 8.
         budget.share(20, 2);
-        let mut places: Vec<Place> = (0..32).map(|_| budget.take()).collect();
+        let mut places: Vec<Place> = (0..33).map(|_| budget.take()).collect();
         assert!(!budget.has_room());
         places.pop();
         assert!(budget.has_room());
-        assert!(Budget::new(4).has_room());
+    }
+
+    #[test]
+    fn of_a_very_low_limit_something_is_for_clients() {
+        assert!(budget(4).has_room());
+        // 64, less those of four pipes, of which three quarters are held back at most.
+        let budget = budget(64);
+        budget.share(1000, 1000);
+        assert_eq!(budget.most(), 7);
     }
 
     #[tokio::test]
     async fn an_end_that_nobody_waited_for_is_not_missed() {
-        let budget = Budget::new(132);
+        let budget = budget(132);
         let before = budget.ended();
         drop(budget.take());
         budget.freed_since(before).await;

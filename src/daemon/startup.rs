@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Without a limit that is known, that of a bare shell.
-const NOFILE_FALLBACK: u64 = 1024;
+const NOFILE_FALLBACK: usize = 1024;
 
 /// Who may open the lock: its owner.
 const LOCK_MODE: u32 = 0o600;
@@ -142,9 +142,9 @@ fn lock_file(path: &Path) -> io::Result<File> {
 }
 
 /// As many descriptors as may be had; says how many.
-pub(super) fn raise_limits() -> u64 {
+pub(super) fn raise_limits() -> usize {
     match sys::fd::raise_nofile_limit() {
-        Ok(limit) => limit.soft,
+        Ok(limit) => usize::try_from(limit.soft).unwrap_or(usize::MAX),
         Err(e) => {
             warn!("the limit of open files stays as it is: {e}");
             NOFILE_FALLBACK

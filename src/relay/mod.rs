@@ -44,6 +44,7 @@ use std::{
 
 pub use activity::Activity;
 pub use counters::{Counters, counters};
+pub use pool::{PipeLimit, descriptors_of_pipes};
 pub use settle::{Settled, settle};
 use tokio::time::sleep;
 

@@ -6,23 +6,41 @@
 
 use std::{
     cell::RefCell,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use super::counters;
 use crate::sys::pipe::Pipe;
 
+/// How many pipes there may be. Whoever gets none copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PipeLimit(usize);
+
 /// How many pipes there are at most. The kernel gives an unprivileged user 64 MiB of them
 /// (`pipe-user-pages-soft`, pipe(7)), which is 256 of ours; a quarter is left to others of the
-/// same user. Whoever gets none copies.
-pub(super) const BUDGET: usize = 192;
+/// same user.
+const MOST: usize = 192;
+
+/// A pipe has two descriptors.
+const DESCRIPTORS: usize = 2;
+
+/// Of the descriptors of the process one in so many may be a pipe's: they save time, where those
+/// of a client or a command are what it is all about.
+const SHARE: usize = 8;
 
 /// A smaller one is worse than copying: 2.7 times so with the 8 KiB that the kernel gives a user
 /// over the limit.
 const SMALLEST: usize = 64 * 1024;
 
-/// How many empty pipes each thread keeps.
-const SPARES: usize = 16;
+/// Of all pipes each thread keeps one in so many when they are empty: 16 at most. Where there are
+/// few, one thread must not keep them from the others.
+const SPARES: usize = 12;
+
+/// Set once, before anything is relayed; what is never set is [`PipeLimit::default`].
+static LIMIT: OnceLock<PipeLimit> = OnceLock::new();
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -48,6 +66,44 @@ struct Counted {
 #[derive(Debug)]
 struct Place;
 
+// === impl PipeLimit ===
+
+impl PipeLimit {
+    /// The limit of this process, which may have so many descriptors. To be called before anything
+    /// is relayed. Said again, it stays what it was: pipes may be open within it.
+    pub fn settle(descriptors: usize) -> Self {
+        *LIMIT.get_or_init(|| Self::among(descriptors))
+    }
+
+    /// How many descriptors these pipes have, if all are open.
+    #[must_use]
+    pub fn descriptors(self) -> usize {
+        self.0 * DESCRIPTORS
+    }
+
+    /// What is right among so many descriptors.
+    #[must_use]
+    pub fn among(descriptors: usize) -> Self {
+        Self((descriptors / SHARE / DESCRIPTORS).min(MOST))
+    }
+
+    fn spares(self) -> usize {
+        self.0.div_ceil(SPARES)
+    }
+}
+
+impl Default for PipeLimit {
+    fn default() -> Self {
+        Self(MOST)
+    }
+}
+
+fn limit() -> PipeLimit {
+    LIMIT.get().copied().unwrap_or_default()
+}
+
+// === leasing ===
+
 /// A pipe of `size` bytes, or of what the kernel gives. `None`: there is none to be had, so copy.
 pub(super) fn lease(size: usize) -> Option<Lease> {
     let leased = spare(size).or_else(|| open(size));
@@ -61,6 +117,12 @@ pub(super) fn lease(size: usize) -> Option<Lease> {
 /// How many pipes are open, leased or spare.
 pub(super) fn open_pipes() -> usize {
     OPEN.load(Relaxed)
+}
+
+/// How many descriptors they have.
+#[must_use]
+pub fn descriptors_of_pipes() -> usize {
+    PipeLimit(open_pipes()).descriptors()
 }
 
 fn spare(size: usize) -> Option<Counted> {
@@ -86,7 +148,7 @@ fn open(size: usize) -> Option<Counted> {
 
 impl Place {
     fn take() -> Option<Self> {
-        let more = |open| (open < BUDGET).then_some(open + 1);
+        let more = |open| (open < limit().0).then_some(open + 1);
         OPEN.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Self)
     }
 }
@@ -120,7 +182,7 @@ impl Drop for Lease {
         // Fails while the thread ends; then the pipe is closed like any other.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
-            if spare.len() < SPARES {
+            if spare.len() < limit().spares() {
                 spare.push(counted);
             }
         });
@@ -195,11 +257,25 @@ mod tests {
     fn beyond_the_budget_there_is_none_and_each_one_given_back_makes_room() {
         let _alone = Alone::new();
         let mut leases: Vec<_> = std::iter::from_fn(|| lease(64 * 1024)).collect();
-        assert_eq!(leases.len(), BUDGET);
-        assert_eq!(open_pipes(), BUDGET);
+        assert_eq!(leases.len(), MOST);
+        assert_eq!(open_pipes(), MOST);
         leases.pop();
         assert!(lease(64 * 1024).is_some());
         drop(leases);
-        assert_eq!(open_pipes(), SPARES, "the rest is closed");
+        assert_eq!(open_pipes(), 16, "the rest is closed");
+    }
+
+    #[test]
+    fn pipes_are_a_share_of_the_descriptors_and_never_too_many_for_the_kernel() {
+        let of = |descriptors| {
+            let limit = PipeLimit::among(descriptors);
+            (limit.0, limit.descriptors(), limit.spares())
+        };
+        assert_eq!(of(usize::MAX), (192, 384, 16));
+        assert_eq!(of(4096), (192, 384, 16));
+        assert_eq!(of(1024), (64, 128, 6));
+        assert_eq!(of(256), (16, 32, 2));
+        assert_eq!(of(64), (4, 8, 1));
+        assert_eq!(of(8), (0, 0, 0), "then all is copied");
     }
 }

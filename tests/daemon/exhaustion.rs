@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::harness::{
-    Backend, Daemon, Faults, Server, Stage, connect, fetch, has, is_reset, rest, take, until,
+    Backend, Daemon, Faults, Server, Stage, connect, fetch, has, inside, is_reset, is_root, rest,
+    take, until,
 };
 
 /// The daemon's limit of open files, from now on.
@@ -46,9 +47,9 @@ fn with_few_descriptors_clients_wait_in_the_backlog_and_commands_still_start() {
     let daemon = stage.daemon_by(command);
     let clients: Vec<_> = (0..60).map(|_| connect(front)).collect();
     let start = stage.called("start");
-    // 64, of which three quarters are held back at most, and two for each client.
+    // 64, less 8 for pipes, of which three quarters are held back at most, and two for each client.
     until("as many as there is room for are held", || {
-        daemon.status("web")["held"] == 8
+        daemon.status("web")["held"] == 7
     });
     daemon.says("more wait in the listen backlog");
     let server = Server::greeting(back, "page");
@@ -60,6 +61,68 @@ fn with_few_descriptors_clients_wait_in_the_backlog_and_commands_still_start() {
     assert_eq!(server.count(), 60);
     assert_eq!(daemon.said("more wait in the listen backlog"), 1);
     assert_eq!(fetch(front), "page");
+}
+
+/// Streams that stand still hold their pipes. In a network of its own, whose sockets have small
+/// buffers, or they would take much of the machine's memory.
+#[test]
+fn bulk_streams_that_stall_leave_the_descriptors_that_a_start_needs_and_none_of_the_clients() {
+    const LIMIT: usize = 256;
+    const STREAMS: usize = 60;
+    const BUFFERS: &str = "
+        echo 4096 262144 262144 > /proc/sys/net/ipv4/tcp_wmem
+        echo 4096 524288 524288 > /proc/sys/net/ipv4/tcp_rmem";
+    if !has("prlimit") || !is_root("to have a network of its own") {
+        return;
+    }
+    let test = "exhaustion::bulk_streams_that_stall_leave_the_descriptors_that_a_start_needs_and_none_of_the_clients";
+    if !inside(test, BUFFERS) {
+        return;
+    }
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let (other_front, other_back) = (stage.address(), stage.address());
+    stage.configure(&format!(
+        "[bulk]\nPORT={front}\nTARGET={back}\n\
+         [other]\nPORT={other_front}\nTARGET={other_back}\nSTART_CMD={}\n",
+        stage.cue("")
+    ));
+    let backend = Backend::at(back);
+    let mut command = stage.command("prlimit");
+    command.args([
+        &format!("--nofile={LIMIT}:{LIMIT}"),
+        env!("CARGO_BIN_EXE_sleepingd"),
+    ]);
+    let daemon = stage.daemon_by(command);
+    let mut peers: Vec<_> = (0..STREAMS)
+        .flat_map(|_| [connect(front), backend.accept()])
+        .collect();
+    let chunk = vec![b'x'; 1 << 20];
+    for peer in &peers {
+        peer.set_nonblocking(true).unwrap();
+    }
+    let pipes = || daemon.counters()["pipes_open"].as_u64().unwrap();
+    // A sixteenth of the limit, which none of so many streams leaves unused.
+    until("all the pipes there may be are held", || {
+        for peer in &mut peers {
+            // Full, sooner or later.
+            let _ = peer.write(&chunk);
+        }
+        pipes() >= 16
+    });
+    until("others are copied", || {
+        daemon.counters()["pipes_refused"].as_u64().unwrap() > 0
+    });
+
+    // Nor does a reload take them for somebody else's than the clients'.
+    daemon.reload();
+    let mut client = connect(other_front);
+    let start = stage.called("start");
+    let _server = Server::greeting(other_back, "page");
+    start.succeeds();
+    assert_eq!(rest(&mut client), "page");
+    assert_eq!(pipes(), 16);
+    assert_eq!(daemon.said("there are as many clients as"), 0);
 }
 
 #[test]

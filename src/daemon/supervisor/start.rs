@@ -26,6 +26,7 @@ use crate::{
         threads::{self, Threads},
     },
     model::{Definition, ServiceName, Slug},
+    relay::{self, PipeLimit},
     service::{Input, Retirement},
     sys::{
         self,
@@ -67,7 +68,7 @@ impl Supervisor {
             sockets: Sockets::inherit(options.inherited.sockets),
             common: Common {
                 runner,
-                budget: Budget::new(limit),
+                budget: Budget::new(limit, PipeLimit::settle(limit)),
                 records: Arc::new(records),
                 threads: Threads::default(),
             },
@@ -164,8 +165,9 @@ impl Supervisor {
         match sys::fd::open_descriptors() {
             Ok(open) => {
                 let budget = &self.common.budget;
-                // A held client has one, a relayed one two.
-                let others = open.saturating_sub(2 * budget.clients());
+                // A held client has one, a relayed one two. Pipes have a share of their own.
+                let clients = 2 * budget.clients();
+                let others = open.saturating_sub(clients + relay::descriptors_of_pipes());
                 budget.share(others, self.services.len());
             }
             Err(e) => debug!("the open descriptors cannot be counted: {e}"),

@@ -38,6 +38,7 @@ use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::Pid,
 };
+use socket2::{Domain, Socket, Type};
 
 pub use faults::Faults;
 pub use network::inside;
@@ -125,10 +126,14 @@ impl Stage {
     }
 
     /// An address that nobody listens at, and nobody else will.
+    ///
+    /// The socket that finds it does not listen: a program that another thread starts in this
+    /// moment has it too, until it is executed, and where one listens nobody else can.
     pub fn address(&self) -> SocketAddr {
         loop {
-            let free = TcpListener::bind((self.ip, 0)).unwrap();
-            let addr = free.local_addr().unwrap();
+            let free = tcp_socket(self.ip);
+            free.bind(&SocketAddr::from((self.ip, 0)).into()).unwrap();
+            let addr = free.local_addr().unwrap().as_socket().unwrap();
             if self.given.borrow_mut().insert(addr.port()) {
                 return addr;
             }
@@ -326,6 +331,14 @@ impl Leftover {
 
 // === what belongs to nobody ===
 
+/// A socket as servers have it, with SO_REUSEADDR: the last one's connections may be in TIME_WAIT.
+fn tcp_socket(ip: IpAddr) -> Socket {
+    let domain = Domain::for_address((ip, 0).into());
+    let socket = Socket::new(domain, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket
+}
+
 /// Waits for what nobody announces: looks, again and again.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -375,4 +388,25 @@ pub fn skipped(why: &str) {
     let test = thread::current();
     let name = test.name().unwrap_or("a test");
     let _ = writeln!(io::stderr(), "SKIPPED {name}: {why}");
+}
+
+#[test]
+fn an_address_can_be_listened_at_at_once_while_other_tests_start_programs() {
+    let stage = Stage::new();
+    let listen = |addr: SocketAddr| {
+        let socket = tcp_socket(addr.ip());
+        socket.bind(&addr.into())?;
+        socket.listen(1)
+    };
+    let (to, over) = mpsc::channel::<()>();
+    let starter = thread::spawn(move || {
+        // Until the test is over, or has failed.
+        while over.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            Command::new("true").status().unwrap();
+        }
+    });
+    let refused = (0..1000).filter(|_| listen(stage.address()).is_err());
+    assert_eq!(refused.count(), 0);
+    drop(to);
+    starter.join().unwrap();
 }

@@ -15,7 +15,7 @@ use std::{
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::PATIENCE;
+use super::{PATIENCE, tcp_socket};
 
 /// A listening socket of the test's.
 pub struct Backend {
@@ -72,11 +72,9 @@ impl From<TcpListener> for Backend {
     }
 }
 
-/// With SO_REUSEADDR, as servers have it: the last one's connections may be in TIME_WAIT.
 #[track_caller]
 fn listen(addr: SocketAddr) -> TcpListener {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
+    let socket = tcp_socket(addr.ip());
     socket.bind(&addr.into()).unwrap();
     socket.listen(4096).unwrap();
     socket.into()
@@ -165,7 +163,9 @@ pub fn wildcard_port() -> u16 {
     loop {
         let turn = std::process::id().wrapping_mul(7) + NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 61_000 + u16::try_from(turn % 4_000).unwrap();
-        if TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+        // It does not listen, for the reason of `Stage::address`.
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        if tcp_socket(any.ip()).bind(&any.into()).is_ok() {
             return port;
         }
     }
