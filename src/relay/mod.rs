@@ -131,8 +131,7 @@ impl Default for Tuning {
 /// Relays between a client and a backend until it is over, and closes both.
 ///
 /// When `drain` is ready it ends at once, for the reason that it gives, and both see a reset.
-/// `activity` tells others how it goes. Dropped before it is done, it closes both as if they had
-/// finished.
+/// `activity` tells others how it goes. Dropped before it is done, it resets both.
 pub fn relay<D>(
     client: Stream,
     backend: Stream,
@@ -228,6 +227,25 @@ impl<D: Future<Output = End> + Unpin> Future for Relay<D> {
                 end: verdict.end,
                 relayed: clock::now().since(relay.began),
             });
+        }
+    }
+}
+
+impl<D> Drop for Relay<D> {
+    /// Its task has panicked, or its thread's runtime ends. A FIN would be the end of a whole
+    /// stream to the peers. One that is being reset is so however it is dropped.
+    fn drop(&mut self) {
+        let verdict = Verdict {
+            end: End::Failed(libc::ECANCELED),
+            by: Side::Daemon,
+        };
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(driver) => {
+                close(driver, verdict);
+                counters::ended(verdict.end);
+            }
+            Stage::Resetting(resetting) => counters::ended(resetting.verdict.end),
+            Stage::Over => {}
         }
     }
 }

@@ -1,7 +1,8 @@
-//! What only shows from within: waits that take a minute.
+//! What only shows from within: relays that are dropped, and waits that take a minute.
 
 use std::{
-    io::{ErrorKind, Read},
+    future::pending,
+    io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     time::Duration,
 };
@@ -11,6 +12,8 @@ use crate::sys::net::Socket;
 
 /// Nothing here takes as long.
 const HANGS: Duration = Duration::from_secs(20);
+
+type Undrained = Pin<Box<dyn Future<Output = End> + Send>>;
 
 /// A connection: the peer's end and ours.
 fn pair() -> (TcpStream, Stream) {
@@ -24,12 +27,60 @@ fn pair() -> (TcpStream, Stream) {
     )
 }
 
+/// A relay, and its peers: the client and the backend.
+fn relayed(limits: Limits) -> ([TcpStream; 2], Relay<Undrained>) {
+    let ((client, to_client), (backend, to_backend)) = (pair(), pair());
+    let drain: Undrained = Box::pin(pending());
+    let activity = Activity::new(clock::now());
+    let relay = relay(to_client, to_backend, limits, drain, activity);
+    ([client, backend], relay)
+}
+
 /// It is reset, perhaps after some bytes.
 #[track_caller]
 fn is_reset(mut peer: TcpStream) {
     let error = peer.read_to_end(&mut Vec::new());
     let error = error.expect_err("what was cut off looks like a whole");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_relay_that_is_dropped_in_the_middle_resets_both_sides() {
+    for begun in [false, true] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let [client, backend] = runtime.block_on(async {
+            let ([client, mut backend], relay) = relayed(Limits::default());
+            backend.write_all(b"half of it").unwrap();
+            if begun {
+                tokio::spawn(relay);
+                client.set_nonblocking(true).unwrap();
+                while client.peek(&mut [0; 10]).is_err() {
+                    tokio::task::yield_now().await;
+                }
+                client.set_nonblocking(false).unwrap();
+            }
+            [client, backend]
+        });
+        // With the thread's runtime its tasks are dropped.
+        drop(runtime);
+        is_reset(client);
+        is_reset(backend);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_panics_resets_both_sides() {
+    let ((client, to_client), (backend, to_backend)) = (pair(), pair());
+    let drain: Undrained = Box::pin(async { panic!("on purpose") });
+    let activity = Activity::new(clock::now());
+    let limits = Limits::default();
+    let relay = tokio::spawn(relay(to_client, to_backend, limits, drain, activity));
+    assert!(relay.await.unwrap_err().is_panic());
+    is_reset(client);
+    is_reset(backend);
 }
 
 /// Bytes of one that has reset are on their way to one that does not read.
