@@ -224,7 +224,7 @@ impl Driver {
             Age::New { began, .. } => Some((began + LASTING, Due::Lasting)),
             Age::Lasting => None,
         };
-        let end = self.limit().map(|(limit, end)| {
+        let end = self.limits.while_leaving(self.leaving).map(|(limit, end)| {
             let last = self.activity.last_byte().max(self.changed);
             (last + limit, Due::End(end))
         });
@@ -258,25 +258,6 @@ impl Driver {
             None => self.timer = Some(Box::pin(sleep(left))),
         }
         self.armed = Some(due);
-    }
-
-    /// How long it may go without a byte now, and what it is called when it does.
-    fn limit(&self) -> Option<(Duration, End)> {
-        let idle = self
-            .limits
-            .client_timeout
-            .map(|limit| (limit, End::IdleTimeout));
-        if self.leaving == Leaving::Not {
-            return idle;
-        }
-        let half = self
-            .limits
-            .half_close
-            .map(|limit| (limit, End::HalfCloseTimeout));
-        match (idle, half) {
-            (Some(idle), Some(half)) => Some(if idle.0 < half.0 { idle } else { half }),
-            (idle, half) => half.or(idle),
-        }
     }
 }
 

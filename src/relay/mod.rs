@@ -48,7 +48,10 @@ pub use pool::{PipeLimit, descriptors_of_pipes};
 pub use settle::{Settled, settle};
 use tokio::time::sleep;
 
-use self::{driver::Driver, pair::Verdict};
+use self::{
+    driver::Driver,
+    pair::{Leaving, Verdict},
+};
 use crate::{
     model::{End, Outcome, Side, Timestamp},
     sys::{clock, stream::Stream},
@@ -67,9 +70,15 @@ pub struct Limits {
     /// CLIENT_TIMEOUT.
     pub client_timeout: Option<Duration>,
     /// HALF_CLOSE_TIMEOUT: the same after one side's FIN, and for what a reset leaves to be
-    /// delivered.
+    /// delivered, which has a minute where this has no limit.
     pub half_close: Option<Duration>,
 }
+
+/// How long what a reset leaves may take to be delivered, without HALF_CLOSE_TIMEOUT. Who switches
+/// that off wants half-closed connections to live: of two peers that are there. Here one is dead
+/// already, and a peer that does not read, or is gone without a word, would keep the relay and its
+/// bytes for ever. As long as HALF_CLOSE_TIMEOUT is by itself.
+const LONGEST_DELIVERY: Duration = Duration::from_secs(60);
 
 /// When to splice. The defaults are what was measured; tests and benchmarks have others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +90,30 @@ pub struct Tuning {
     pub promote_after: Option<u32>,
     /// After two splices in a row that moved less than this the pipe is given back.
     pub demote_below: usize,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// How long it may go without a byte, and what it is called when it does, with the sides having
+    /// left so far.
+    fn while_leaving(&self, leaving: Leaving) -> Option<(Duration, End)> {
+        let half = match leaving {
+            Leaving::Not => None,
+            Leaving::Ended => self.half_close,
+            Leaving::Failed(_) => Some(self.delivery()),
+        };
+        match (self.client_timeout, half) {
+            (Some(idle), Some(half)) if idle < half => Some((idle, End::IdleTimeout)),
+            (_, Some(half)) => Some((half, End::HalfCloseTimeout)),
+            (idle, None) => idle.map(|idle| (idle, End::IdleTimeout)),
+        }
+    }
+
+    /// How long what a reset leaves may take to be delivered.
+    fn delivery(&self) -> Duration {
+        self.half_close.unwrap_or(LONGEST_DELIVERY)
+    }
 }
 
 // === impl Tuning ===
@@ -98,8 +131,7 @@ impl Default for Tuning {
 /// Relays between a client and a backend until it is over, and closes both.
 ///
 /// When `drain` is ready it ends at once, for the reason that it gives, and both see a reset.
-/// `activity` tells others how it goes. Dropped before it is done, it closes both as if they had
-/// finished.
+/// `activity` tells others how it goes. Dropped before it is done, it resets both.
 pub fn relay<D>(
     client: Stream,
     backend: Stream,
@@ -212,6 +244,25 @@ impl<D: Future<Output = End> + Unpin> Future for Relay<D> {
     }
 }
 
+impl<D> Drop for Relay<D> {
+    /// Its task has panicked, or its thread's runtime ends. A FIN would be the end of a whole
+    /// stream to the peers. One that is being reset is so however it is dropped.
+    fn drop(&mut self) {
+        let verdict = Verdict {
+            end: End::Failed(libc::ECANCELED),
+            by: Side::Daemon,
+        };
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(driver) => {
+                close(driver, verdict);
+                counters::ended(verdict.end);
+            }
+            Stage::Resetting(resetting) => counters::ended(resetting.verdict.end),
+            Stage::Over => {}
+        }
+    }
+}
+
 /// Closes both sides. Only where both have finished may either take it for complete.
 fn close(driver: Driver, verdict: Verdict) -> Activity {
     let (client, backend, activity) = driver.into_parts();
@@ -228,7 +279,7 @@ impl Resetting {
     /// Closes the side that is dead. The other one is reset when it has what was sent before: a
     /// reset throws away what is still on its way.
     fn new(driver: Driver, verdict: Verdict) -> Self {
-        let limit = driver.limits().half_close;
+        let limit = driver.limits().delivery();
         let (client, backend, activity) = driver.into_parts();
         let left = match verdict.by {
             Side::Client => backend,
@@ -251,18 +302,12 @@ impl fmt::Debug for Resetting {
 }
 
 /// Waits until the peer has what was sent to it, or is gone, or has had its time.
-async fn delivered(stream: Stream, limit: Option<Duration>) {
-    let expired = async {
-        match limit {
-            Some(limit) => sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
+async fn delivered(stream: Stream, limit: Duration) {
     tokio::select! {
         biased;
         () = acknowledged(&stream) => {}
         _ = stream.failed() => {}
-        () = expired => {}
+        () = sleep(limit) => {}
     }
 }
 
@@ -285,3 +330,6 @@ async fn acknowledged(stream: &Stream) {
         pause = (pause * 2).min(LONGEST);
     }
 }
+
+#[cfg(test)]
+mod tests;

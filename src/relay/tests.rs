@@ -1,0 +1,141 @@
+//! What only shows from within: relays that are dropped, and waits that take a minute.
+
+use std::{
+    future::pending,
+    io::{ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
+
+use super::{pair::Leaving, *};
+use crate::sys::net::Socket;
+
+/// Nothing here takes as long.
+const HANGS: Duration = Duration::from_secs(20);
+
+type Undrained = Pin<Box<dyn Future<Output = End> + Send>>;
+
+/// A connection: the peer's end and ours.
+fn pair() -> (TcpStream, Stream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(HANGS)).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    (
+        peer,
+        Stream::new(Socket::from_fd(ours.into()).unwrap()).unwrap(),
+    )
+}
+
+/// A relay, and its peers: the client and the backend.
+fn relayed(limits: Limits) -> ([TcpStream; 2], Relay<Undrained>) {
+    let ((client, to_client), (backend, to_backend)) = (pair(), pair());
+    let drain: Undrained = Box::pin(pending());
+    let activity = Activity::new(clock::now());
+    let relay = relay(to_client, to_backend, limits, drain, activity);
+    ([client, backend], relay)
+}
+
+/// It is reset, perhaps after some bytes.
+#[track_caller]
+fn is_reset(mut peer: TcpStream) {
+    let error = peer.read_to_end(&mut Vec::new());
+    let error = error.expect_err("what was cut off looks like a whole");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_relay_that_is_dropped_in_the_middle_resets_both_sides() {
+    for begun in [false, true] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let [client, backend] = runtime.block_on(async {
+            let ([client, mut backend], relay) = relayed(Limits::default());
+            backend.write_all(b"half of it").unwrap();
+            if begun {
+                tokio::spawn(relay);
+                client.set_nonblocking(true).unwrap();
+                while client.peek(&mut [0; 10]).is_err() {
+                    tokio::task::yield_now().await;
+                }
+                client.set_nonblocking(false).unwrap();
+            }
+            [client, backend]
+        });
+        // With the thread's runtime its tasks are dropped.
+        drop(runtime);
+        is_reset(client);
+        is_reset(backend);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_panics_resets_both_sides() {
+    let ((client, to_client), (backend, to_backend)) = (pair(), pair());
+    let drain: Undrained = Box::pin(async { panic!("on purpose") });
+    let activity = Activity::new(clock::now());
+    let limits = Limits::default();
+    let relay = tokio::spawn(relay(to_client, to_backend, limits, drain, activity));
+    assert!(relay.await.unwrap_err().is_panic());
+    is_reset(client);
+    is_reset(backend);
+}
+
+/// Bytes of one that has reset are on their way to one that does not read.
+async fn undeliverable(limits: Limits) -> (TcpStream, Resetting) {
+    let ((client, to_client), (_, to_backend)) = (pair(), pair());
+    // Until neither the peer's buffer nor ours takes any more.
+    while to_client.socket().send(&[0; 65536]).is_ok() {}
+    let activity = Activity::new(clock::now());
+    let driver = Driver::new(to_client, to_backend, limits, Tuning::default(), activity);
+    let verdict = Verdict {
+        end: End::Reset,
+        by: Side::Backend,
+    };
+    (client, Resetting::new(driver, verdict))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reset_leaves_to_be_delivered_has_its_time_and_a_minute_where_that_has_no_limit() {
+    for half_close in [Some(Duration::from_secs(7)), None] {
+        let limits = Limits {
+            client_timeout: None,
+            half_close,
+        };
+        let (client, resetting) = undeliverable(limits).await;
+        let begun = tokio::time::Instant::now();
+        tokio::time::timeout(LONGEST_DELIVERY * 2, resetting.delivered)
+            .await
+            .expect("an end");
+        let expected = half_close.unwrap_or(Duration::from_secs(60));
+        assert_eq!(begun.elapsed().as_secs(), expected.as_secs());
+        is_reset(client);
+    }
+}
+
+#[test]
+fn a_side_that_has_failed_has_a_deadline_and_one_that_has_ended_has_what_is_configured() {
+    let unlimited = Limits::default();
+    let failed = Leaving::Failed(Side::Client);
+    let minute = Some((LONGEST_DELIVERY, End::HalfCloseTimeout));
+    assert_eq!(unlimited.while_leaving(failed), minute);
+    assert_eq!(unlimited.while_leaving(Leaving::Ended), None);
+    assert_eq!(unlimited.while_leaving(Leaving::Not), None);
+    let (short, long) = (Duration::from_secs(5), Duration::from_secs(9));
+    let half = Limits {
+        client_timeout: Some(long),
+        half_close: Some(short),
+    };
+    let short_half = Some((short, End::HalfCloseTimeout));
+    assert_eq!(half.while_leaving(failed), short_half);
+    assert_eq!(half.while_leaving(Leaving::Ended), short_half);
+    let idle = Some((long, End::IdleTimeout));
+    assert_eq!(half.while_leaving(Leaving::Not), idle);
+    let only_idle = Limits {
+        half_close: None,
+        ..half
+    };
+    assert_eq!(only_idle.while_leaving(failed), idle);
+}
