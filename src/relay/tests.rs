@@ -3,12 +3,15 @@
 use std::{
     future::pending,
     io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::Duration,
 };
 
 use super::{pair::Leaving, *};
-use crate::sys::net::Socket;
+use crate::{
+    model::{ListenAddr, LocalAddr},
+    sys::net::ListenSocket,
+};
 
 /// Nothing here takes as long.
 const HANGS: Duration = Duration::from_secs(20);
@@ -17,14 +20,22 @@ type Undrained = Pin<Box<dyn Future<Output = End> + Send>>;
 
 /// A connection: the peer's end and ours.
 fn pair() -> (TcpStream, Stream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let any = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
+    let listener = ListenSocket::bind(&any).unwrap();
+    let LocalAddr::Tcp(at) = listener.local_addr().unwrap() else {
+        panic!("not TCP")
+    };
+    let peer = TcpStream::connect(at).unwrap();
     peer.set_read_timeout(Some(HANGS)).unwrap();
-    let (ours, _) = listener.accept().unwrap();
-    (
-        peer,
-        Stream::new(Socket::from_fd(ours.into()).unwrap()).unwrap(),
-    )
+    // Its connect has returned, so it is there at once or soon.
+    let ours = loop {
+        match listener.accept() {
+            Ok(accepted) => break accepted.socket,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    (peer, Stream::new(ours).unwrap())
 }
 
 /// A relay, and its peers: the client and the backend.
@@ -89,7 +100,15 @@ async fn undeliverable(limits: Limits) -> (TcpStream, Resetting) {
     // Until neither the peer's buffer nor ours takes any more.
     while to_client.socket().send(&[0; 65536]).is_ok() {}
     let activity = Activity::new(clock::now());
-    let driver = Driver::new(to_client, to_backend, limits, Tuning::default(), activity);
+    let tuning = Tuning::default();
+    let driver = Driver::new(
+        to_client,
+        to_backend,
+        limits,
+        tuning,
+        activity,
+        clock::now(),
+    );
     let verdict = Verdict {
         end: End::Reset,
         by: Side::Backend,
