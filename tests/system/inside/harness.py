@@ -142,6 +142,17 @@ def fate(client):
         return "reset"
 
 
+def fate_of_a_client(to):
+    """The fate of a new connection to which nothing is sent. One that is reset at once may hear of
+    it before it hears that it was connected."""
+    try:
+        client = connect(to)
+    except ConnectionResetError:
+        return "reset"
+    with client:
+        return fate(client)
+
+
 # === the journal ===
 
 

@@ -7,7 +7,7 @@ import socket
 
 from checks import check
 from harness import (
-    DAEMON, UNIT_STARTED, UNIT_SUCCESS, ask, connect, fate, main_pid, port, promise, read_all, run,
+    DAEMON, UNIT_STARTED, UNIT_SUCCESS, ask, connect, fate_of_a_client, main_pid, port, promise, read_all, run,
     show, systemctl,
 )
 
@@ -80,8 +80,7 @@ def a_socket_that_no_section_claims_is_named_and_resets_whoever_connects(machine
     listen, stray, back = port(), port(), port()
     machine.serve(machine.section("web", mode="target", at=back), {"web": listen, "stray": stray})
     machine.journal.wait(r"\bstray\b", _SYSTEMD_UNIT=DAEMON)
-    with connect(stray) as client:
-        end = fate(client)
+    end = fate_of_a_client(stray)
     promise(end == "reset", f"the client of the stray socket saw {end!r}, not a reset")
     promise(ask(listen).startswith("web "), "the claimed socket is not served")
 

@@ -6,8 +6,8 @@ import threading
 
 from checks import check
 from harness import (
-    DAEMON, SCRATCH, alive, ask, connect, fate, pid_of, port, promise, run, say, show, systemctl,
-    until,
+    DAEMON, SCRATCH, alive, ask, connect, fate_of_a_client, pid_of, port, promise, run, say, show,
+    systemctl, until,
 )
 
 
@@ -74,8 +74,7 @@ def a_start_that_fails_resets_its_client_at_once_and_says_why(machine):
         f"TARGET=127.0.0.1:{port()}\n"
     )
     machine.serve(text, {"web": listen})
-    with connect(listen) as client:
-        end = fate(client)
+    end = fate_of_a_client(listen)
     promise(end == "reset", f"the client saw {end!r}, not a reset")
     said = machine.journal.wait("START_CMD exited with status 3", SLEEPINGD_SERVICE="web")
     promise("the disk is on fire" in said["MESSAGE"], f"it does not say why: {said['MESSAGE']!r}")
