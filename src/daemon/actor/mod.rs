@@ -1,7 +1,9 @@
 //! One task per service: tells the service what happens, and carries out what it decides.
 //!
 //! The service itself ([`crate::service::Service`]) is pure; this is where its clients are
-//! accepted, its commands run, its probes asked and its timer waits.
+//! accepted and its timer waits. What it decides is carried out in [`effects`].
+
+mod effects;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
@@ -14,25 +16,21 @@ use tracing::{debug, error};
 use super::{
     accept::Listeners,
     budget::{Budget, Place},
-    connection::{self, Client, Order, Shared, Verdict},
+    connection::{self, Client, Shared, Verdict},
     headers::{Arrival, Headers},
-    probes::{self, Answer},
+    probes::Answer,
     records::Records,
-    reporting,
     status::Gauge,
     threads::Threads,
 };
 use crate::{
     command::{Canceller, Runner},
     model::{
-        ClientAddr, CommandId, CommandRequest, ConnId, Definition, Destination, End, GenerationId,
-        LocalAddr, ProbeId, Timestamp,
+        ClientAddr, CommandId, ConnId, Definition, Destination, End, GenerationId, LocalAddr,
+        ProbeId, Timestamp,
     },
     relay::Activity,
-    service::{
-        ConnectFailure, Input, Output, ProbeKind, Record, Report, Service, Snapshot,
-        lifecycle::{State, Table},
-    },
+    service::{ConnectFailure, Input, Record, Report, Service, Snapshot, lifecycle::Table},
     sys::{
         clock,
         net::{Accepted, ListenSocket, Socket},
@@ -176,8 +174,6 @@ impl Actor {
             }
         }
     }
-
-    // === what happens ===
 
     fn told(&mut self, message: Message) {
         match message {
@@ -343,8 +339,6 @@ impl Actor {
         });
     }
 
-    // === what is to be done ===
-
     fn time_passed(&mut self) {
         let now = clock::now();
         if self.service.deadline().is_some_and(|at| at <= now) {
@@ -359,141 +353,6 @@ impl Actor {
     fn step_at(&mut self, now: Timestamp, input: Input) {
         let outputs = self.service.handle(now, input);
         self.carry_out(now, outputs);
-    }
-
-    fn carry_out(&mut self, now: Timestamp, outputs: Vec<Output>) {
-        for output in outputs {
-            match output {
-                Output::Run(id, request) => self.run_command(id, *request),
-                Output::CancelCommand(id) => {
-                    if let Some(canceller) = self.commands.get(&id) {
-                        canceller.cancel();
-                    }
-                }
-                Output::Probe(id, kind, destinations) => self.probe(id, kind, destinations),
-                Output::CancelProbe(id) => {
-                    if let Some(probe) = self.probes.remove(&id) {
-                        probe.abort();
-                    }
-                }
-                Output::Connect {
-                    conn,
-                    generation,
-                    candidates,
-                    settle,
-                } => {
-                    let activity = Activity::new(now);
-                    self.connect(conn, generation, activity, candidates, settle);
-                }
-                Output::Refuse(conn, _) => self.refuse(conn),
-                Output::Cut(conn, why) => {
-                    if let Some(relay) = self.clients.get_mut(&conn).and_then(|c| c.relay.take()) {
-                        // A relay that has just ended hears it no more.
-                        let _ = relay.cut.send(why);
-                    }
-                }
-                Output::SampleActivity(generation) => self.sample(generation),
-                Output::Persist(record) => self.persist(record.as_deref()),
-                Output::Report(report) => self.report(&report),
-                Output::Finished => self.finished = true,
-            }
-        }
-        // It was for the clients of this wake; a backend must not wonder who is silent there.
-        if self.service.state() != State::Waking {
-            self.spare = None;
-        }
-        self.gauge.set(self.service.state(), self.service.relays());
-    }
-
-    fn run_command(&mut self, id: CommandId, request: CommandRequest) {
-        let running = self.common.runner.run(request);
-        self.commands.insert(id, running.canceller());
-        self.answers
-            .spawn(async move { Answer::Command(id, running.await) });
-    }
-
-    fn probe(&mut self, id: ProbeId, kind: ProbeKind, destinations: Vec<Destination>) {
-        let definition = self.service.definition();
-        let url = definition.recipe.ready_url.clone();
-        let connect = definition.policy.timeouts.connect;
-        let own = definition.listen.clone();
-        let probe = probes::ask(id, kind, destinations, own, url, connect);
-        self.probes.insert(id, self.answers.spawn(probe));
-    }
-
-    fn connect(
-        &mut self,
-        conn: ConnId,
-        generation: GenerationId,
-        activity: Activity,
-        candidates: Vec<Destination>,
-        settle: Duration,
-    ) {
-        let spare = self
-            .spare
-            .take_if(|(destination, _)| candidates.contains(destination));
-        let Some(conversation) = self.clients.get_mut(&conn) else {
-            return;
-        };
-        let Some(decision) = conversation.decision.take() else {
-            return;
-        };
-        let (cut, is_cut) = oneshot::channel();
-        conversation.relay = Some(OpenRelay {
-            generation,
-            cut,
-            activity: activity.clone(),
-        });
-        let order = Order {
-            candidates,
-            settle,
-            spare,
-            cut: is_cut,
-            activity,
-        };
-        // The task may have ended in this very moment; it says so itself.
-        let _ = decision.send(Verdict::Connect(order));
-    }
-
-    fn refuse(&mut self, conn: ConnId) {
-        let Some(mut conversation) = self.clients.remove(&conn) else {
-            return;
-        };
-        if let Some(decision) = conversation.decision.take() {
-            // As above.
-            let _ = decision.send(Verdict::Refuse);
-        }
-        if let Some(relay) = conversation.relay.take() {
-            // As above.
-            let _ = relay.cut.send(End::Refused);
-        }
-    }
-
-    /// When did the last byte move? Answered in the next turn.
-    fn sample(&mut self, generation: GenerationId) {
-        let relays = self.clients.values().filter_map(|c| c.relay.as_ref());
-        let last: Option<Timestamp> = relays
-            .filter(|relay| relay.generation == generation)
-            .map(|relay| relay.activity.last_byte())
-            .max();
-        self.answers
-            .spawn(std::future::ready(Answer::Activity(generation, last)));
-    }
-
-    fn persist(&self, record: Option<&Record>) {
-        let slug = &self.service.definition().slug;
-        if let Err(e) = self.common.records.write(slug, record) {
-            error!(
-                sleepingd_service = %self.shared.service,
-                "what is awake cannot be written down, a restart will not know it: {e}",
-
-            );
-        }
-    }
-
-    fn report(&self, report: &Report) {
-        reporting::report(&self.shared.service, report);
-        self.gauge.reported(report);
     }
 }
 
