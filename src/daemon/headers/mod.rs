@@ -4,24 +4,28 @@
 //! decide by, so it is not in the service's books: it waits here, for PROXY_TIMEOUT at most, while
 //! others are accepted. Not one byte behind the header is taken, so that what the service sees of
 //! the client afterwards (has it spoken?) is of the client alone.
+//!
+//! | file | the idea in it |
+//! | --- | --- |
+//! | `mod` | who has yet to say who it is, and who has said it |
+//! | `reading` | one client's header, read |
+//! | `sending` | the header to a backend |
 
-use std::{collections::VecDeque, future::poll_fn, io, time::Duration};
+mod reading;
+mod sending;
 
-use tokio::{
-    task::{JoinError, JoinSet},
-    time::timeout,
-};
+use std::{collections::VecDeque, time::Duration};
+
+pub(super) use sending::{send, written};
+use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
 
+use self::reading::{Failure, read};
 use super::{accept::QUIET, budget::Place};
 use crate::{
-    model::{ClientAddr, LocalAddr, ProxyVersion, ServiceName, Timestamp, duration::show},
-    proxy_protocol::{self, Ends, Header, Malformed, Parsed},
-    sys::{clock, net::Socket, stream::Stream},
+    model::{ClientAddr, LocalAddr, ServiceName, Timestamp, duration::show},
+    sys::{clock, net::Socket},
 };
-
-/// How much is looked at in one go. Headers without TLVs fit.
-const PIECE: usize = 256;
 
 /// A client that was accepted.
 pub(super) struct Arrival {
@@ -54,24 +58,6 @@ pub(super) struct Outcome {
     /// The connection's own address.
     by: ClientAddr,
     read: Result<Arrival, Failure>,
-}
-
-/// Why there is no header.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// As the health check of a balancer does.
-    #[error("left without having sent anything")]
-    Left,
-    #[error("left in the middle of its PROXY header")]
-    LeftEarly,
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error("sent no PROXY header within {} (PROXY_TIMEOUT)", show(*.0))]
-    Silent(Duration),
-    #[error("did not complete its PROXY header within {} (PROXY_TIMEOUT)", show(*.0))]
-    Slow(Duration),
-    #[error("cannot be read from: {0}")]
-    Unreadable(#[from] io::Error),
 }
 
 // === impl Headers ===
@@ -182,123 +168,6 @@ impl Refusals {
         self.told = Some(now);
         Some(std::mem::take(&mut self.untold))
     }
-}
-
-// === reading one ===
-
-async fn read(arrival: Arrival, limit: Duration) -> Outcome {
-    let by = arrival.addr;
-    let read = named(arrival, limit).await;
-    Outcome { by, read }
-}
-
-/// The client, with the addresses that its header names.
-async fn named(arrival: Arrival, limit: Duration) -> Result<Arrival, Failure> {
-    // However it is dropped here: nobody may take that for the end of an answer.
-    arrival.socket.reset_on_close()?;
-    let stream = Stream::new(arrival.socket)?;
-    let mut head = Vec::new();
-    let header = match timeout(limit, header(&stream, &mut head)).await {
-        Ok(header) => header?,
-        Err(_elapsed) if head.is_empty() => return Err(Failure::Silent(limit)),
-        Err(_elapsed) => return Err(Failure::Slow(limit)),
-    };
-    let (addr, local) = match header.ends {
-        Some(ends) => (
-            ClientAddr::tcp(ends.source),
-            LocalAddr::tcp(ends.destination),
-        ),
-        None => (arrival.addr, arrival.local),
-    };
-    Ok(Arrival {
-        socket: stream.into_socket(),
-        addr,
-        local,
-        ..arrival
-    })
-}
-
-async fn header(stream: &Stream, head: &mut Vec<u8>) -> Result<Header, Failure> {
-    loop {
-        match take(stream.socket(), head) {
-            Ok(Some(header)) => return Ok(header),
-            // There may be more of it already.
-            Ok(None) => {}
-            Err(Failure::Unreadable(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-                poll_fn(|cx| stream.poll_readable(cx)).await?;
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-}
-
-/// Takes what has come of the header, and nothing behind it: a look first, for only the bytes
-/// tell where it ends.
-fn take(socket: &Socket, head: &mut Vec<u8>) -> Result<Option<Header>, Failure> {
-    let mut piece = [0; PIECE];
-    let before = head.len();
-    let seen = match socket.peek(&mut piece) {
-        Ok(seen) => seen,
-        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => 0,
-        Err(e) => return Err(e.into()),
-    };
-    if seen == 0 {
-        return Err(if before == 0 {
-            Failure::Left
-        } else {
-            Failure::LeftEarly
-        });
-    }
-    head.extend_from_slice(&piece[..seen]);
-    let header = match proxy_protocol::parse(head)? {
-        Parsed::NeedMore => None,
-        Parsed::Whole(header) => Some(header),
-    };
-    head.truncate(header.map_or(head.len(), |header| header.length));
-    let mut rest = &mut piece[..head.len().saturating_sub(before)];
-    while !rest.is_empty() {
-        // They have just been seen, so they are there.
-        match socket.recv(rest)? {
-            0 => return Err(Failure::LeftEarly),
-            taken => rest = &mut rest[taken..],
-        }
-    }
-    Ok(header)
-}
-
-// === sending one ===
-
-/// The header for a client with these addresses.
-pub(super) fn written(version: ProxyVersion, client: ClientAddr, local: &LocalAddr) -> Vec<u8> {
-    let ends = match (client, local) {
-        (ClientAddr::Tcp(source), LocalAddr::Tcp(destination)) => Some(Ends {
-            source,
-            destination: *destination,
-        }),
-        (ClientAddr::Unix, _) | (_, LocalAddr::Unix(_)) => None,
-    };
-    proxy_protocol::encode(version, ends)
-}
-
-/// Sends it all, within `limit`.
-///
-/// # Errors
-/// Those of send(2); `TimedOut` after `limit`.
-pub(super) async fn send(backend: &Stream, header: &[u8], limit: Duration) -> io::Result<()> {
-    let all = async {
-        let mut rest = header;
-        while !rest.is_empty() {
-            match backend.socket().send(rest) {
-                Ok(sent) => rest = &rest[sent..],
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    poll_fn(|cx| backend.poll_writable(cx)).await?;
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    };
-    timeout(limit, all).await?
 }
 
 #[cfg(test)]
