@@ -176,7 +176,7 @@ async fn introduce(
                 stream.reset();
                 return None;
             }
-            reached = reach(&stream, &candidates, settle, spare, header, &shared.policy) => reached,
+            reached = reach(&candidates, settle, spare, header, &shared.policy) => reached,
         };
         match reached {
             Ok((backend, destination)) => {
@@ -227,7 +227,6 @@ async fn held(
 
 /// The first destination that answers, and has the PROXY header, if it gets one.
 async fn reach(
-    client: &Stream,
     candidates: &[Destination],
     settle: Duration,
     spare: Option<(Destination, Socket)>,
@@ -238,7 +237,7 @@ async fn reach(
     let mut spare = spare;
     let first = match header {
         Some(_) => First::Us,
-        None => who_is_first(client, settle),
+        None => who_is_first(settle),
     };
     for destination in candidates {
         let connected = match spare.take_if(|(to, _)| to == destination) {
@@ -276,12 +275,11 @@ fn unannounced(destination: &Destination, settle: Duration, error: &io::Error) -
     }
 }
 
-/// Whether the client's bytes will follow the connect at once. Not while the backend is given
-/// SETTLE_TIME to close: until they do it would not even know of the connection.
-fn who_is_first(client: &Stream, settle: Duration) -> First {
-    // A socket that cannot be asked is waited for.
-    let waiting = client.socket().pending_input().unwrap_or(0);
-    if waiting > 0 && settle.is_zero() {
+/// The client's bytes, if there are any by then, follow the connect at once, and where there are
+/// none the relay says so. Not while the backend is given SETTLE_TIME to close: until they follow
+/// it would not even know of the connection.
+fn who_is_first(settle: Duration) -> First {
+    if settle.is_zero() {
         First::Us
     } else {
         First::Anybody

@@ -40,6 +40,8 @@ pub(super) struct Driver {
     /// Boxed: a relay without limits has one only while it is new.
     timer: Option<Pin<Box<Sleep>>>,
     watches: Watches,
+    /// The backend's handshake may wait for our first bytes.
+    unacknowledged: bool,
     age: Age,
 }
 
@@ -109,13 +111,16 @@ impl Driver {
             armed: None,
             timer: None,
             watches: Watches::default(),
+            unacknowledged: false,
             age: Age::New { began, turns: 0 },
         }
     }
 
-    /// Nothing is read from the backend before it has an event.
+    /// Nothing is read from the backend before it has an event, and it may wait for the
+    /// handshake's last packet.
     pub(super) fn await_backend(&mut self) {
         self.pair.flow_mut(Way::ToClient).await_source();
+        self.unacknowledged = true;
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -131,6 +136,10 @@ impl Driver {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         if let Some(verdict) = with_buffer(|buffer| self.turn(cx, buffer)) {
             return Poll::Ready(verdict);
+        }
+        if std::mem::take(&mut self.unacknowledged) && moved(&self.pair).0 == 0 {
+            // Fails where the backend is dead already, which the next turn will find.
+            let _ = self.backend.socket().acknowledge_now();
         }
         self.grow_older();
         self.poll_timer(cx)

@@ -195,7 +195,9 @@ struct Resetting {
 
 impl<D> Relay<D> {
     /// Of the backend nothing has been read, looked at or waited for yet but that it is connected:
-    /// what it sends will be an event, and it need not be tried before that.
+    /// what it sends will be an event, and it need not be tried before that. Its handshake may
+    /// wait for our first bytes ([`First::Us`](crate::sys::net::First)); where the client has sent
+    /// none, it is told.
     pub fn with_new_backend(mut self) -> Self {
         if let Stage::Running(driver) = &mut self.stage {
             driver.await_backend();

@@ -7,10 +7,17 @@ use std::{
     time::Duration,
 };
 
-use super::{pair::Leaving, *};
+use socket2::SockRef;
+
+use super::{
+    flow::{Fill, Means, Way, Wires},
+    pair::Leaving,
+    wires::{Rooms, Sockets},
+    *,
+};
 use crate::{
     model::{ListenAddr, LocalAddr},
-    sys::net::ListenSocket,
+    sys::net::{First, ListenSocket},
 };
 
 /// Nothing here takes as long.
@@ -92,6 +99,54 @@ async fn a_relay_that_panics_resets_both_sides() {
     assert!(relay.await.unwrap_err().is_panic());
     is_reset(client);
     is_reset(backend);
+}
+
+/// Lets go of what is ready to run.
+async fn others() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_speaks_first_hears_of_a_silent_client_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let at = listener.local_addr().unwrap();
+    let (client, to_client) = pair();
+    let to_backend = Stream::connect_tcp(at, HANGS, First::Us).await.unwrap();
+    let early = listener.accept().expect_err("nothing was held back");
+    assert_eq!(early.kind(), ErrorKind::WouldBlock);
+
+    let drain: Undrained = Box::pin(pending());
+    let (limits, activity) = (Limits::default(), Activity::new(clock::now()));
+    tokio::spawn(relay(to_client, to_backend, limits, drain, activity).with_new_backend());
+    others().await;
+    // On the loopback a packet has arrived when the call that sends it returns.
+    let (mut backend, _) = listener.accept().expect("it has not been told");
+    backend.write_all(b"220 ready").unwrap();
+    client.set_nonblocking(true).unwrap();
+    while client.peek(&mut [0; 10]).is_err() {
+        others().await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_backend_is_sent_the_second_time_waits_for_no_acknowledgement() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let to_backend = Stream::connect_tcp(at, HANGS, First::Anybody).await;
+    let (backend, (mut client, to_client)) = (to_backend.unwrap(), pair());
+    let mut rooms = Rooms::default();
+    for prompt in [false, true, true] {
+        client.write_all(b"x").unwrap();
+        let mut buffer = [0; 10];
+        let mut wires = Sockets::new(&to_client, &backend, &mut rooms, &mut buffer, 65536);
+        let filled = wires.fill(Way::ToBackend, Means::Copy);
+        assert!(matches!(filled, Fill::Moved(moved) if moved.bytes == 1));
+        assert_eq!(wires.flush(Way::ToBackend).unwrap().bytes, 1);
+        assert_eq!(SockRef::from(&backend).tcp_nodelay().unwrap(), prompt);
+    }
 }
 
 /// Bytes of one that has reset are on their way to one that does not read.

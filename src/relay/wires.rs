@@ -36,6 +36,17 @@ pub(super) enum Room {
 pub(super) struct Rooms {
     to_backend: Room,
     to_client: Room,
+    sent: Sent,
+}
+
+/// What the backend has been sent. Its socket is without TCP_NODELAY until the second time: only
+/// then Nagle's algorithm has something that it would wait for. Many get but one request.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    #[default]
+    Nothing,
+    Once,
+    More,
 }
 
 /// Two sockets and a turn's loan of the thread's buffer.
@@ -106,6 +117,19 @@ impl<'a> Sockets<'a> {
 
     fn sink(&self, way: Way) -> &'a Stream {
         self.source(way.back())
+    }
+
+    /// The backend is about to be sent something.
+    fn before_backend(&mut self) {
+        self.rooms.sent = match self.rooms.sent {
+            Sent::Nothing => Sent::Once,
+            Sent::Once => {
+                // Fails for no socket of ours; a backend that is slower without is one still.
+                let _ = self.backend.socket().set_nodelay(true);
+                Sent::More
+            }
+            Sent::More => Sent::More,
+        };
     }
 
     fn copy(&mut self, way: Way) -> Fill {
@@ -211,6 +235,9 @@ impl Wires for Sockets<'_> {
     }
 
     fn flush(&mut self, way: Way) -> io::Result<Moved> {
+        if way == Way::ToBackend {
+            self.before_backend();
+        }
         let sink = self.sink(way).socket();
         let sent = match self.rooms.of(way) {
             Room::Pipe(lease) if lease.len() > 0 => return self.unsplice(way),

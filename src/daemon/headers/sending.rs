@@ -36,6 +36,8 @@ pub(in crate::daemon) async fn send(
     limit: Duration,
 ) -> io::Result<()> {
     let all = async {
+        // What the client says follows at once, perhaps before this is acknowledged.
+        backend.socket().set_nodelay(true)?;
         let mut rest = header;
         while !rest.is_empty() {
             match backend.socket().send(rest) {

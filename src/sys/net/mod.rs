@@ -38,7 +38,7 @@ pub struct Socket {
 /// Who sends the first bytes of a connection that we make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// We do, as soon as it is made.
+    /// We do, as soon as it is made; or we say that we do not, by [`Socket::acknowledge_now`].
     Us,
     /// The other end may be waited for.
     Anybody,
@@ -75,8 +75,9 @@ impl Socket {
         Ok(Self { fd, tcp })
     }
 
-    /// Sets what a connection needs only if it lasts: keepalive, and no pacing on the loopback.
-    /// For one of a few messages these calls would be a tenth of all. Nothing for a unix socket.
+    /// Sets what a connection needs only if it lasts: keepalive, no pacing on the loopback; and
+    /// TCP_NODELAY, if that is not set. For one of a few messages these calls would be a tenth of
+    /// all. Nothing for a unix socket.
     ///
     /// # Errors
     /// Those of setsockopt(2), and of getpeername(2): ENOTCONN if it is dead already.
@@ -85,6 +86,7 @@ impl Socket {
             return Ok(());
         };
         pacing::unpace_loopback(self.fd.as_fd(), peer.ip());
+        self.set_nodelay(true)?;
         keep_alive(self.fd.as_fd())
     }
 
@@ -92,14 +94,16 @@ impl Socket {
     /// [`Self::is_connected`].
     ///
     /// With [`First::Us`] the handshake's last packet goes with our first bytes: one packet less
-    /// for both, and the other end wakes up once, to find them there. It must not be said unless
-    /// they are at hand: without them that packet would be sent 200 ms later.
+    /// for both, and the other end wakes up once, to find them there. Without them that packet
+    /// is sent 200 ms later, unless [`Self::acknowledge_now`] is called.
+    ///
+    /// TCP_NODELAY is the caller's to set, before the second time that something is sent.
     ///
     /// # Errors
     /// Those of socket(2) and connect(2), but for EINPROGRESS.
     pub fn begin_connect(addr: SocketAddr, first: First) -> io::Result<Self> {
         let socket = open(Domain::for_address(addr))?;
-        tune(socket.as_fd())?;
+        socket.set_out_of_band_inline(true)?;
         if first == First::Us {
             hold_back_ack(socket.as_fd())?;
         }
@@ -110,6 +114,18 @@ impl Socket {
                 tcp: true,
             }),
         }
+    }
+
+    /// Sends the handshake's last packet now, if [`First::Us`] has held it back and there were no
+    /// bytes to go with it; then the other end may speak first. Nothing for a unix socket.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn acknowledge_now(&self) -> io::Result<()> {
+        if self.tcp {
+            SockRef::from(&self.fd).set_tcp_quickack(true)?;
+        }
+        Ok(())
     }
 
     /// Whether a connection that was begun to `addr` is made by now; its failure is an error.
