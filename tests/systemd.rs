@@ -21,9 +21,13 @@ use std::{
     time::Duration,
 };
 
+use entry::fields;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use sleepingd::systemd::{self, Notifier, sockets};
 use tracing::Level;
+
+#[path = "daemon/harness/entry.rs"]
+mod entry;
 
 type Test = (&'static str, fn());
 
@@ -197,25 +201,6 @@ fn log_to_stream(client: &str) -> Result<(), Box<dyn Error>> {
     println!("client {}", child.wait()?);
     println!("stderr '{}'", fs::read_to_string("/run/stream")?);
     Ok(())
-}
-
-/// Reads the journal's wire format: `NAME=value`, or `NAME`, a length of 64 bits, and the value.
-fn fields(mut entry: &[u8]) -> Vec<String> {
-    let mut fields = Vec::new();
-    while let Some(end) = entry.iter().position(|b| *b == b'\n') {
-        let line = String::from_utf8_lossy(&entry[..end]).into_owned();
-        entry = &entry[end + 1..];
-        if line.contains('=') {
-            fields.push(line);
-            continue;
-        }
-        let length = u64::from_le_bytes(entry[..8].try_into().unwrap()) as usize;
-        let value = String::from_utf8_lossy(&entry[8..8 + length]).into_owned();
-        entry = &entry[8 + length + 1..];
-        fields.push(format!("{line}={value}"));
-    }
-    fields.sort();
-    fields
 }
 
 // === tests ===

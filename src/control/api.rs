@@ -118,7 +118,8 @@ pub enum State {
 pub struct Counters {
     /// Clients that were relayed.
     pub relayed: u64,
-    /// Clients that were turned away: denied, too many, or ignored while it was asleep.
+    /// Clients that were turned away: denied, too many, ignored while it was asleep, without a
+    /// PROXY header where one must come, or by a socket that no section claims.
     pub refused: u64,
     /// Clients that gave up while they were held.
     pub gave_up: u64,
@@ -185,6 +186,10 @@ pub struct Outcomes {
     pub ending: u64,
     /// The daemon had no memory to watch its connection.
     pub no_room: u64,
+    /// ACCEPT_PROXY, and no sound PROXY header came from it in time.
+    pub no_header: u64,
+    /// No section claims the socket that it came by.
+    pub unclaimed: u64,
 }
 
 /// What a reload changed.

@@ -19,13 +19,14 @@ use std::{
 };
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
-use tracing::debug;
 
-use super::{actor::Message, headers};
+use super::{
+    actor::Message,
+    headers,
+    outcome::{ClientOutcome, Fate},
+};
 use crate::{
-    model::{
-        ClientAddr, ConnId, Destination, End, LocalAddr, Outcome, Policy, ServiceName, Timestamp,
-    },
+    model::{ClientAddr, ConnId, Destination, End, LocalAddr, Policy, ServiceName, Timestamp},
     relay::{self, Activity, Relay, Settled},
     service::{ConnectFailure, Input},
     sys::{
@@ -123,7 +124,13 @@ pub(super) fn serve(
         let outcome = relay.await;
         // Every client has one outcome, and this one has been told.
         if outcome.end != End::Refused {
-            log(&farewell.shared.service, addr, &destination, held, &outcome);
+            let whole = ClientOutcome {
+                service: Some(&farewell.shared.service),
+                client: addr,
+                held,
+                fate: Fate::Relayed(&destination, &outcome),
+            };
+            whole.tell();
         }
     }
 }
@@ -371,29 +378,6 @@ fn relayed(
         half_close: policy.timeouts.half_close,
     };
     relay::relay(client, backend, limits, Cut(cut), activity)
-}
-
-fn log(
-    service: &ServiceName,
-    addr: ClientAddr,
-    destination: &Destination,
-    held: Duration,
-    outcome: &Outcome,
-) {
-    debug!(
-        sleepingd_service = %service,
-        remote_addr = %addr,
-        sleepingd_destination = %destination,
-        sleepingd_bytes_in = outcome.to_backend,
-        sleepingd_bytes_out = outcome.to_client,
-        "{addr} to {destination}: {} by the {} after {:.3} s (held {:.3} s, {} B in, {} B out)",
-        outcome.end,
-        outcome.ended_by,
-        outcome.relayed.as_secs_f64(),
-        held.as_secs_f64(),
-        outcome.to_backend,
-        outcome.to_client,
-    );
 }
 
 // === impl Cut ===

@@ -14,6 +14,7 @@
 //! | `listeners` | whose inherited sockets are, and what is bound beside them |
 //! | `configuration` | reading the files, and what to serve when they are broken |
 //! | `records` | what is awake, on disk |
+//! | `outcome` | how a client ended: one struct, one line, one count |
 //! | `reporting` | what the services report, as log lines |
 //! | `status` | what `sleepingctl status` and `STATUS=` show |
 //! | `keeper` | descriptors that systemd keeps for the next daemon |
@@ -26,6 +27,7 @@ mod connection;
 mod headers;
 mod keeper;
 mod listeners;
+mod outcome;
 mod probes;
 mod records;
 mod reporting;

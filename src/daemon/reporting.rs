@@ -1,8 +1,11 @@
 //! What the services report, as log lines. One line per wake, sleep and failed command; one per
-//! client at debug.
+//! client at debug, which is counted with it.
+
+use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::outcome::{ClientOutcome, Unserved};
 use crate::{
     model::{ClientAddr, Destination, ServiceName, duration::show},
     service::{Cause, Report},
@@ -114,16 +117,16 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             "{} open at the end of DRAIN_TIMEOUT, cut",
             connections_were(*left),
         ),
-        Report::Refused(client, why) => debug!(
-            sleepingd_service = %service,
-            remote_addr = %client,
-            "{client} is refused: {why}",
-        ),
-        Report::ClientLeft(client) => debug!(
-            sleepingd_service = %service,
-            remote_addr = %client,
-            "{client} left before it was served",
-        ),
+        Report::Refused { client, why, held } => {
+            let why = Unserved::Refused(why);
+            ClientOutcome::unserved(Some(service), *client, *held, why).tell();
+        }
+        Report::GaveUp { client, held } => {
+            ClientOutcome::unserved(Some(service), *client, *held, Unserved::Left).tell();
+        }
+        Report::ClientLeft(client) => {
+            ClientOutcome::unserved(Some(service), *client, Duration::ZERO, Unserved::Left).tell();
+        }
         Report::NoArrow(state, event) => error!(
             sleepingd_service = %service,
             "a bug of ours: {event:?} while {}; please report it",

@@ -10,10 +10,12 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::outcome;
 use crate::{
     control::api,
     model::{Definition, Timestamp},
-    service::{DrainingSnapshot, Refusal, Report, Snapshot, lifecycle::State},
+    relay,
+    service::{DrainingSnapshot, Report, Snapshot, lifecycle::State},
 };
 
 /// How one service is doing, cheap to set at every step and to read at any time.
@@ -29,40 +31,9 @@ pub(super) struct Gauge {
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) changed: Notify,
-    gave_up: AtomicU64,
-    refused: Refused,
     wakes: AtomicU64,
     failed_wakes: AtomicU64,
     sleeps: AtomicU64,
-}
-
-/// Clients that were refused, by why.
-#[derive(Debug, Default)]
-struct Refused {
-    denied: AtomicU64,
-    too_many_from_source: AtomicU64,
-    ignored_asleep: AtomicU64,
-    wake_failed: AtomicU64,
-    held_too_long: AtomicU64,
-    unreachable: AtomicU64,
-    ending: AtomicU64,
-    no_room: AtomicU64,
-}
-
-impl Refused {
-    fn count(&self, why: &Refusal) {
-        let counter = match why {
-            Refusal::Denied => &self.denied,
-            Refusal::TooManyFromSource => &self.too_many_from_source,
-            Refusal::IgnoredAsleep => &self.ignored_asleep,
-            Refusal::WakeFailed => &self.wake_failed,
-            Refusal::HeldTooLong => &self.held_too_long,
-            Refusal::Unreachable(_) => &self.unreachable,
-            Refusal::Ending => &self.ending,
-            Refusal::NoRoom(_) => &self.no_room,
-        };
-        counter.fetch_add(1, Relaxed);
-    }
 }
 
 impl Gauge {
@@ -101,10 +72,6 @@ impl Gauge {
             Report::Asleep { .. } => {
                 totals.sleeps.fetch_add(1, Relaxed);
             }
-            Report::ClientLeft(_) => {
-                totals.gave_up.fetch_add(1, Relaxed);
-            }
-            Report::Refused(_, why) => totals.refused.count(why),
             _ => {}
         }
     }
@@ -193,11 +160,15 @@ fn of_draining(old: &DrainingSnapshot, now: Timestamp) -> api::DrainingStatus {
 
 /// What has been counted.
 pub(super) fn counters(totals: &Totals) -> api::Counters {
-    let relay = crate::relay::counters();
-    let outcomes = outcomes(totals, &relay);
+    let relay = relay::counters();
+    let outcomes = outcome::counted(&relay);
     api::Counters {
         relayed: relay.begun,
-        refused: outcomes.denied + outcomes.too_many_from_source + outcomes.ignored_asleep,
+        refused: outcomes.denied
+            + outcomes.too_many_from_source
+            + outcomes.ignored_asleep
+            + outcomes.no_header
+            + outcomes.unclaimed,
         gave_up: outcomes.gave_up,
         failed: outcomes.wake_failed
             + outcomes.held_too_long
@@ -213,28 +184,6 @@ pub(super) fn counters(totals: &Totals) -> api::Counters {
         pipes_refused: relay.pipes_refused,
         pipes_open: count(relay.pipes_open),
         outcomes,
-    }
-}
-
-fn outcomes(totals: &Totals, relay: &crate::relay::Counters) -> api::Outcomes {
-    let refused = &totals.refused;
-    api::Outcomes {
-        finished: relay.finished,
-        reset: relay.reset,
-        idle_timeout: relay.idle_timeout,
-        half_close_timeout: relay.half_close_timeout,
-        drain_timeout: relay.drain_timeout,
-        put_to_sleep: relay.put_to_sleep,
-        broken: relay.failed,
-        gave_up: totals.gave_up.load(Relaxed),
-        denied: refused.denied.load(Relaxed),
-        too_many_from_source: refused.too_many_from_source.load(Relaxed),
-        ignored_asleep: refused.ignored_asleep.load(Relaxed),
-        wake_failed: refused.wake_failed.load(Relaxed),
-        held_too_long: refused.held_too_long.load(Relaxed),
-        unreachable: refused.unreachable.load(Relaxed),
-        ending: refused.ending.load(Relaxed),
-        no_room: refused.no_room.load(Relaxed),
     }
 }
 

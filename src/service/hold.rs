@@ -14,7 +14,9 @@ pub(super) struct Held {
     pub(super) ignored: bool,
     /// Has sent something.
     pub(super) spoke: bool,
-    /// WAKE_TIMEOUT from its accept.
+    /// When it came.
+    pub(super) since: Timestamp,
+    /// WAKE_TIMEOUT from then.
     pub(super) deadline: Option<Timestamp>,
     /// The next connect is not tried before this: the last one has just failed.
     pub(super) not_before: Option<Timestamp>,
@@ -31,6 +33,10 @@ pub(super) struct HoldQueue(BTreeMap<ConnId, Held>);
 impl HoldQueue {
     pub(super) fn insert(&mut self, conn: ConnId, held: Held) {
         self.0.insert(conn, held);
+    }
+
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Held> {
+        self.0.get(&conn)
     }
 
     pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Held> {

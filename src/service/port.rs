@@ -239,8 +239,22 @@ pub enum Report {
     /// Open relays were cut at the end of DRAIN_TIMEOUT.
     DrainTimedOut(usize),
     /// A client was refused.
-    Refused(ClientAddr, Refusal),
+    Refused {
+        /// Who.
+        client: ClientAddr,
+        /// Why.
+        why: Refusal,
+        /// How long it had been held.
+        held: Duration,
+    },
     /// A held client left before the backend was ready.
+    GaveUp {
+        /// Who.
+        client: ClientAddr,
+        /// How long it had been held.
+        held: Duration,
+    },
+    /// A client had left before the service heard of it.
     ClientLeft(ClientAddr),
     /// An event had no arrow: a bug of ours, and nothing was done.
     NoArrow(State, super::lifecycle::Event),

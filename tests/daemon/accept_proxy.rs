@@ -498,9 +498,11 @@ fn whoever_is_still_sending_its_header_at_the_end_is_reset_while_relays_go_on() 
     let mut relayed = connect_from(STRANGER, front);
     let mut served = backend.accept();
     let slow = balanced(front, b"PROXY");
+    let name = slow.local_addr().unwrap();
     until_accepted(&daemon, 1);
     daemon.signal(Signal::SIGTERM);
     is_reset(slow);
+    daemon.says(&format!("{name} is refused: the service is ending"));
     relayed.write_all(b"still here").unwrap();
     assert_eq!(take(&mut served, 10), b"still here");
     drop((relayed, served));

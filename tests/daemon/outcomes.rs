@@ -3,12 +3,15 @@
 use std::{
     io::Write,
     net::{Shutdown, SocketAddr, TcpStream},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Backend, Daemon, Faults, Server, Stage, connect, connect_from, has, is_reset, rest, take, until,
+    Backend, Daemon, Faults, Server, Stage, connect, connect_from, has, is_reset, rest, take,
+    until, with_own_run,
 };
 
 /// Waits until the client's end is told and counted; nothing else is, and nobody else.
@@ -36,6 +39,40 @@ fn told_once(daemon: &Daemon, client: SocketAddr, line: &str) {
         .collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains(line), "{lines:?}");
+}
+
+/// The value of a field of a journal's entry, if it has it.
+fn field<'a>(entry: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = entry.split('\t');
+    fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// A number of milliseconds in a field.
+#[track_caller]
+fn ms(entry: &str, name: &str) -> Duration {
+    let value = field(entry, name).unwrap_or_else(|| panic!("no {name}: {entry}"));
+    Duration::from_millis(value.parse().unwrap())
+}
+
+/// The entry about the end of this client, who was not relayed, has these fields.
+#[track_caller]
+fn ended_unserved(daemon: &Daemon, service: &str, client: &str, end: &str, by: &str) -> String {
+    let entry = daemon.says(&format!("SLEEPINGD_END={end}\t"));
+    assert_eq!(field(&entry, "REMOTE_ADDR"), Some(client), "{entry}");
+    assert_eq!(field(&entry, "SLEEPINGD_SERVICE"), Some(service), "{entry}");
+    assert_eq!(field(&entry, "SLEEPINGD_ENDED_BY"), Some(by), "{entry}");
+    for bytes in ["SLEEPINGD_BYTES_IN", "SLEEPINGD_BYTES_OUT"] {
+        assert_eq!(field(&entry, bytes), Some("0"), "{entry}");
+    }
+    for of_relay in ["SLEEPINGD_DESTINATION", "SLEEPINGD_RELAYED_MS"] {
+        assert_eq!(field(&entry, of_relay), None, "{entry}");
+    }
+    assert!(
+        field(&entry, "MESSAGE").unwrap().contains(client),
+        "{entry}"
+    );
+    assert_eq!(daemon.counters()["outcomes"][end], 1);
+    entry
 }
 
 /// A relay through a service with these keys, with all that it needs.
@@ -255,4 +292,115 @@ fn a_client_that_cannot_be_connected_or_watched_says_so_and_is_reset() {
         drop(faults);
         ended(&daemon, addr, &format!("is refused: {line}"), counter);
     }
+}
+
+// === for programs ===
+
+#[test]
+fn the_journal_has_the_whole_story_of_a_relay_in_fields() {
+    if !with_own_run("outcomes::the_journal_has_the_whole_story_of_a_relay_in_fields") {
+        return;
+    }
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let daemon = stage.daemon_with_journal(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={}\n",
+        stage.cue("")
+    ));
+    const PAUSE: Duration = Duration::from_millis(50);
+    let begun = Instant::now();
+    let mut client = connect(front);
+    let addr = client.local_addr().unwrap().to_string();
+    let start = stage.called("start");
+    thread::sleep(PAUSE);
+    let backend = Backend::at(back);
+    start.succeeds();
+    let mut server = backend.accept();
+    client.write_all(b"request").unwrap();
+    take(&mut server, 7);
+    let held_at_most = begun.elapsed();
+    thread::sleep(PAUSE);
+    server.write_all(b"the reply").unwrap();
+    take(&mut client, 9);
+    crate::harness::reset(server);
+    is_reset(client);
+
+    let entry = daemon.says("SLEEPINGD_END=");
+    let relayed_at_most = begun.elapsed() - PAUSE;
+    for (name, value) in [
+        ("PRIORITY", "7"),
+        ("REMOTE_ADDR", &addr),
+        ("SLEEPINGD_SERVICE", "web"),
+        ("SLEEPINGD_DESTINATION", &back.to_string()),
+        ("SLEEPINGD_END", "reset"),
+        ("SLEEPINGD_ENDED_BY", "backend"),
+        ("SLEEPINGD_BYTES_IN", "7"),
+        ("SLEEPINGD_BYTES_OUT", "9"),
+    ] {
+        assert_eq!(field(&entry, name), Some(value), "{name}: {entry}");
+    }
+    let held = ms(&entry, "SLEEPINGD_HELD_MS");
+    assert!(held >= PAUSE && held <= held_at_most, "{entry}");
+    let relayed = ms(&entry, "SLEEPINGD_RELAYED_MS");
+    assert!(relayed >= PAUSE && relayed <= relayed_at_most, "{entry}");
+    assert_eq!(daemon.said("SLEEPINGD_END="), 1);
+    assert_eq!(daemon.said("beside the journal"), 0);
+}
+
+#[test]
+fn the_journal_has_the_same_fields_of_a_client_that_is_not_relayed() {
+    if !with_own_run("outcomes::the_journal_has_the_same_fields_of_a_client_that_is_not_relayed") {
+        return;
+    }
+    const PAUSE: Duration = Duration::from_millis(50);
+    const LIMIT: Duration = Duration::from_millis(200);
+    let stage = Stage::new();
+    let (front, hasty) = (stage.address(), stage.address());
+    let back = stage.address();
+    let mut daemon = stage.daemon_with_journal(&format!(
+        "TARGET={back}\nSTART_CMD=/bin/false\nWAKE_ON=data\nPROXY_TIMEOUT=1min\n\
+         [web]\nPORT={front}\nDENY=127.0.0.3\nACCEPT_PROXY=127.0.0.2\n\
+         [hasty]\nPORT={hasty}\nWAKE_TIMEOUT=200ms\n"
+    ));
+    let name = |client: &TcpStream| client.local_addr().unwrap().to_string();
+
+    let denied = connect_from([127, 0, 0, 3], front);
+    let addr = name(&denied);
+    is_reset(denied);
+    let entry = ended_unserved(&daemon, "web", &addr, "denied", "daemon");
+    assert_eq!(ms(&entry, "SLEEPINGD_HELD_MS"), Duration::ZERO);
+
+    let held = connect(front);
+    let addr = name(&held);
+    until("it is held", || daemon.status("web")["held"] == 1);
+    thread::sleep(PAUSE);
+    drop(held);
+    let entry = ended_unserved(&daemon, "web", &addr, "gave_up", "client");
+    assert!(ms(&entry, "SLEEPINGD_HELD_MS") >= PAUSE, "{entry}");
+
+    let held = connect(hasty);
+    let addr = name(&held);
+    is_reset(held);
+    let entry = ended_unserved(&daemon, "hasty", &addr, "held_too_long", "daemon");
+    assert!(ms(&entry, "SLEEPINGD_HELD_MS") >= LIMIT, "{entry}");
+
+    let mut nameless = connect_from([127, 0, 0, 2], front);
+    let addr = name(&nameless);
+    daemon.says("to send its PROXY header");
+    thread::sleep(PAUSE);
+    nameless.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    is_reset(nameless);
+    let entry = ended_unserved(&daemon, "web", &addr, "no_header", "daemon");
+    assert_eq!(field(&entry, "PRIORITY"), Some("4"), "{entry}");
+    assert!(ms(&entry, "SLEEPINGD_HELD_MS") >= PAUSE, "{entry}");
+
+    let nameless = connect_from([127, 0, 0, 2], front);
+    let addr = name(&nameless);
+    daemon.says("to send its PROXY header");
+    daemon.signal(Signal::SIGTERM);
+    is_reset(nameless);
+    assert_eq!(daemon.ends(), Some(0));
+    let entry = daemon.says("SLEEPINGD_END=ending\t");
+    assert_eq!(field(&entry, "REMOTE_ADDR"), Some(&*addr), "{entry}");
+    assert_eq!(daemon.said("SLEEPINGD_END="), 5);
 }

@@ -60,9 +60,17 @@ pub struct Account {
     /// Until when the relays of a replaced generation may take.
     pub replaced_until: Vec<Timestamp>,
     pub cancelled_probes: BTreeSet<ProbeId>,
-    /// Clients that have ended without a relay, and how many of those were told of.
-    pub ended: usize,
-    pub told: usize,
+    /// Clients that have ended without a relay, and what was told of those.
+    pub ended: Ends,
+    pub told: Ends,
+}
+
+/// Clients that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ends {
+    pub clients: usize,
+    /// How long they had been held, all together.
+    pub held: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -316,9 +324,17 @@ impl Account {
         let (ended, told) = (self.ended, self.told);
         promise!(
             ended == told,
-            "{ended} clients have ended before a relay, and {told} were told of"
+            "{ended:?} have ended before a relay, and {told:?} were told of"
         );
         Ok(())
+    }
+
+    /// This client has ended, and was not relayed.
+    pub fn has_ended(&mut self, conn: ConnId, now: Timestamp) {
+        if let Some(client) = self.clients.get_mut(&conn) {
+            client.stage = Stage::Over;
+            self.ended.another(now.since(client.arrived));
+        }
     }
 
     /// Promise 3: who waits for a wake that fails is told at once.
@@ -333,5 +349,12 @@ impl Account {
             );
         }
         Ok(())
+    }
+}
+
+impl Ends {
+    pub fn another(&mut self, held: Duration) {
+        self.clients += 1;
+        self.held += held;
     }
 }

@@ -376,14 +376,13 @@ impl World {
     }
 
     fn leaves(&mut self, conn: ConnId) -> Step {
-        let Some(client) = self.account.clients.get_mut(&conn) else {
+        let Some(client) = self.account.clients.get(&conn) else {
             return Ok(());
         };
         if client.stage != Stage::Held {
             return Ok(());
         }
-        client.stage = Stage::Over;
-        self.account.ended += 1;
+        self.account.has_ended(conn, self.now);
         self.tell_service(Input::ClientGone(conn))
     }
 
@@ -881,8 +880,7 @@ impl World {
         let ignored = client.ignored;
         if !self.benign && self.chance(3) {
             // It had left already when it was decided that it be connected.
-            self.set_stage(conn, Stage::Over);
-            self.account.ended += 1;
+            self.account.has_ended(conn, self.now);
             if !ignored {
                 self.account.last_use = self.account.last_use.map(|_| self.now);
             }
@@ -987,8 +985,7 @@ impl World {
                 Output::Refuse(conn, why) => {
                     self.account
                         .may_refuse(conn, &why, failed_now, &self.terms, self.now)?;
-                    self.set_stage(conn, Stage::Over);
-                    self.account.ended += 1;
+                    self.account.has_ended(conn, self.now);
                 }
                 Output::Cut(conn, _) => {
                     self.account.may_cut(conn, slept_now, self.now)?;
@@ -1101,7 +1098,9 @@ impl World {
                 account.awake_since = seen.since;
                 account.last_use = seen.last_use;
             }
-            Report::Refused(..) | Report::ClientLeft(_) => account.told += 1,
+            Report::Refused { held, .. } | Report::GaveUp { held, .. } => {
+                account.told.another(*held);
+            }
             Report::NotThere => {
                 account.awake_since = None;
                 account.last_use = None;

@@ -8,20 +8,23 @@
 //! | file | the idea in it |
 //! | --- | --- |
 //! | `mod` | who has yet to say who it is, and who has said it |
+//! | `guest` | how one ends that the service has not heard of |
 //! | `reading` | one client's header, read |
 //! | `sending` | the header to a backend |
 
+mod guest;
 mod reading;
 mod sending;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+pub(super) use reading::NoHeader;
 pub(super) use sending::{send, written};
 use tokio::task::{JoinError, JoinSet};
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
-use self::reading::{Failure, read};
-use super::{accept::QUIET, budget::Place};
+use self::{guest::Guest, reading::read};
+use super::{accept::QUIET, budget::Place, outcome::Unserved};
 use crate::{
     model::{ClientAddr, LocalAddr, ServiceName, Timestamp, duration::show},
     sys::{clock, net::Socket},
@@ -40,8 +43,10 @@ pub(super) struct Arrival {
 pub(super) struct Headers {
     reading: JoinSet<Outcome>,
     /// They have said it, and the service has no room for them just now.
-    complete: VecDeque<Arrival>,
+    complete: VecDeque<(Arrival, Guest)>,
     refusals: Refusals,
+    /// Kept, so that none of them needs a copy of its own.
+    service: Option<Arc<ServiceName>>,
 }
 
 /// Who was refused, as it is told: one line in ten seconds, for what scans the ports behind a
@@ -55,9 +60,9 @@ struct Refusals {
 
 /// What came of one of them.
 pub(super) struct Outcome {
-    /// The connection's own address.
-    by: ClientAddr,
-    read: Result<Arrival, Failure>,
+    /// By the connection's own address.
+    guest: Guest,
+    read: Result<Arrival, NoHeader>,
 }
 
 // === impl Headers ===
@@ -68,6 +73,7 @@ impl Headers {
             reading: JoinSet::new(),
             complete: VecDeque::new(),
             refusals: Refusals::default(),
+            service: None,
         }
     }
 
@@ -78,7 +84,8 @@ impl Headers {
             remote_addr = %arrival.addr,
             "{} has {} to send its PROXY header", arrival.addr, show(limit),
         );
-        self.reading.spawn(read(arrival, limit));
+        let guest = Guest::new(self.name(service), arrival.addr, arrival.at);
+        self.reading.spawn(read(arrival, guest, limit));
     }
 
     /// Whether another one may be accepted; `most` is MAX_WAITING.
@@ -95,20 +102,21 @@ impl Headers {
     pub(super) fn done(&mut self, service: &ServiceName, outcome: Result<Outcome, JoinError>) {
         match outcome {
             Ok(Outcome {
-                by,
+                mut guest,
                 read: Ok(arrival),
             }) => {
                 debug!(
                     sleepingd_service = %service,
                     remote_addr = %arrival.addr,
-                    "{} comes by way of {by}", arrival.addr,
+                    "{} comes by way of {}", arrival.addr, guest.client(),
                 );
-                self.complete.push_back(arrival);
+                guest.named(arrival.addr);
+                self.complete.push_back((arrival, guest));
             }
             Ok(Outcome {
-                by,
-                read: Err(failure),
-            }) => self.refused(service, by, &failure),
+                guest,
+                read: Err(why),
+            }) => self.refused(guest, &why),
             // It has been reset like the others.
             Err(e) if e.is_cancelled() => {}
             Err(e) => error!(
@@ -120,7 +128,10 @@ impl Headers {
 
     /// The next that has said who it is.
     pub(super) fn pop(&mut self) -> Option<Arrival> {
-        let arrival = self.complete.pop_front()?;
+        let (mut arrival, guest) = self.complete.pop_front()?;
+        guest.admitted();
+        // It has come to the service in this moment, as one from the listen backlog does.
+        arrival.at = clock::now();
         // Fails only for a descriptor that is no socket, of which others will hear soon.
         let _ = arrival.socket.finish_on_close();
         Some(arrival)
@@ -132,27 +143,22 @@ impl Headers {
         self.complete.clear();
     }
 
-    fn refused(&mut self, service: &ServiceName, by: ClientAddr, failure: &Failure) {
-        let due = match failure {
-            Failure::Left => None,
+    fn refused(&mut self, guest: Guest, why: &NoHeader) {
+        let due = match why {
+            NoHeader::Left => None,
             _ => self.refusals.another(clock::now()),
         };
-        let Some(untold) = due else {
-            return debug!(
-                sleepingd_service = %service,
-                remote_addr = %by,
-                "{by} is refused: it is in ACCEPT_PROXY, but {failure}",
-            );
-        };
-        let more = match untold {
-            0 => String::new(),
-            n => format!(" (and {n} more since the last such line)"),
-        };
-        warn!(
-            sleepingd_service = %service,
-            remote_addr = %by,
-            "{by} is refused: it is in ACCEPT_PROXY, but {failure}{more}",
-        );
+        match due {
+            Some(untold) => guest.ends_loudly(Unserved::Unnamed(why), untold),
+            None => guest.ends(Unserved::Unnamed(why)),
+        }
+    }
+
+    fn name(&mut self, service: &ServiceName) -> Arc<ServiceName> {
+        match &self.service {
+            Some(name) if **name == *service => Arc::clone(name),
+            _ => Arc::clone(self.service.insert(Arc::new(service.clone()))),
+        }
     }
 }
 

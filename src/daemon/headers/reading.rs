@@ -4,9 +4,9 @@ use std::{future::poll_fn, io, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Arrival, Outcome};
+use super::{Arrival, Outcome, guest::Guest};
 use crate::{
-    model::{ClientAddr, LocalAddr, duration::show},
+    model::{ClientAddr, LocalAddr, Side, duration::show},
     proxy_protocol::{self, Header, Malformed, Parsed},
     sys::{net::Socket, stream::Stream},
 };
@@ -16,7 +16,7 @@ const PIECE: usize = 256;
 
 /// Why there is no header.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::daemon) enum NoHeader {
     /// As the health check of a balancer does.
     #[error("left without having sent anything")]
     Left,
@@ -33,22 +33,21 @@ pub(super) enum Failure {
 }
 
 /// Reads the header of this one, within `limit`.
-pub(super) async fn read(arrival: Arrival, limit: Duration) -> Outcome {
-    let by = arrival.addr;
+pub(super) async fn read(arrival: Arrival, guest: Guest, limit: Duration) -> Outcome {
     let read = named(arrival, limit).await;
-    Outcome { by, read }
+    Outcome { guest, read }
 }
 
 /// The client, with the addresses that its header names.
-async fn named(arrival: Arrival, limit: Duration) -> Result<Arrival, Failure> {
+async fn named(arrival: Arrival, limit: Duration) -> Result<Arrival, NoHeader> {
     // However it is dropped here: nobody may take that for the end of an answer.
     arrival.socket.reset_on_close()?;
     let stream = Stream::new(arrival.socket)?;
     let mut head = Vec::new();
     let header = match timeout(limit, header(&stream, &mut head)).await {
         Ok(header) => header?,
-        Err(_elapsed) if head.is_empty() => return Err(Failure::Silent(limit)),
-        Err(_elapsed) => return Err(Failure::Slow(limit)),
+        Err(_elapsed) if head.is_empty() => return Err(NoHeader::Silent(limit)),
+        Err(_elapsed) => return Err(NoHeader::Slow(limit)),
     };
     let (addr, local) = match header.ends {
         Some(ends) => (
@@ -65,13 +64,13 @@ async fn named(arrival: Arrival, limit: Duration) -> Result<Arrival, Failure> {
     })
 }
 
-async fn header(stream: &Stream, head: &mut Vec<u8>) -> Result<Header, Failure> {
+async fn header(stream: &Stream, head: &mut Vec<u8>) -> Result<Header, NoHeader> {
     loop {
         match take(stream.socket(), head) {
             Ok(Some(header)) => return Ok(header),
             // There may be more of it already.
             Ok(None) => {}
-            Err(Failure::Unreadable(e)) if e.kind() == io::ErrorKind::WouldBlock => {
+            Err(NoHeader::Unreadable(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                 poll_fn(|cx| stream.poll_readable(cx)).await?;
             }
             Err(failure) => return Err(failure),
@@ -81,7 +80,7 @@ async fn header(stream: &Stream, head: &mut Vec<u8>) -> Result<Header, Failure> 
 
 /// Takes what has come of the header, and nothing behind it: a look first, for only the bytes
 /// tell where it ends.
-fn take(socket: &Socket, head: &mut Vec<u8>) -> Result<Option<Header>, Failure> {
+fn take(socket: &Socket, head: &mut Vec<u8>) -> Result<Option<Header>, NoHeader> {
     let mut piece = [0; PIECE];
     let before = head.len();
     let seen = match socket.peek(&mut piece) {
@@ -91,9 +90,9 @@ fn take(socket: &Socket, head: &mut Vec<u8>) -> Result<Option<Header>, Failure> 
     };
     if seen == 0 {
         return Err(if before == 0 {
-            Failure::Left
+            NoHeader::Left
         } else {
-            Failure::LeftEarly
+            NoHeader::LeftEarly
         });
     }
     head.extend_from_slice(&piece[..seen]);
@@ -106,9 +105,23 @@ fn take(socket: &Socket, head: &mut Vec<u8>) -> Result<Option<Header>, Failure> 
     while !rest.is_empty() {
         // They have just been seen, so they are there.
         match socket.recv(rest)? {
-            0 => return Err(Failure::LeftEarly),
+            0 => return Err(NoHeader::LeftEarly),
             taken => rest = &mut rest[taken..],
         }
     }
     Ok(header)
+}
+
+// === impl NoHeader ===
+
+impl NoHeader {
+    /// Who ended it.
+    pub(in crate::daemon) fn ended_by(&self) -> Side {
+        match self {
+            Self::Left | Self::LeftEarly => Side::Client,
+            Self::Malformed(_) | Self::Silent(_) | Self::Slow(_) | Self::Unreadable(_) => {
+                Side::Daemon
+            }
+        }
+    }
 }

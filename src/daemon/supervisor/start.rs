@@ -1,6 +1,6 @@
 //! Bringing up the process, and making the services those of a configuration.
 
-use std::{collections::BTreeMap, future::pending, sync::Arc};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -20,6 +20,7 @@ use crate::{
         configuration::{Source, missing_accounts},
         keeper::Store,
         listeners::{Share, Sockets},
+        outcome::{ClientOutcome, Unserved},
         records::Records,
         startup::{self, Options, Runtime, StartError},
         status::Gauge,
@@ -296,7 +297,7 @@ async fn refuse_all(mut listeners: Listeners, budget: Budget) {
     let nobody = ServiceName::new("unclaimed sockets");
     loop {
         let Accepted { socket, client, .. } = listeners.accept(&nobody, &budget).await;
-        debug!(remote_addr = %client, "{client} is refused: no section claims its socket");
+        ClientOutcome::unserved(None, client, Duration::ZERO, Unserved::Unclaimed).tell();
         // A unix socket has no reset; closing it is all there is.
         let _ = socket.reset_on_close();
     }

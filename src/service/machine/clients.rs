@@ -1,7 +1,9 @@
 //! Clients come, are refused, and leave.
 
+use std::time::Duration;
+
 use super::Service;
-use crate::model::{ClientAddr, ConnId, LocalAddr};
+use crate::model::{ClientAddr, ConnId, LocalAddr, Timestamp};
 use crate::service::generation::Cx;
 use crate::service::hold::Held;
 use crate::service::lifecycle::State;
@@ -30,7 +32,11 @@ impl Service {
         };
         if let Some(refusal) = refusal {
             cx.out.push(Output::Refuse(conn, refusal.clone()));
-            return cx.report(Report::Refused(client, refusal));
+            return cx.report(Report::Refused {
+                client,
+                why: refusal,
+                held: Duration::ZERO,
+            });
         }
         self.clients.insert(conn, client);
         if let Some(ip) = client.ip() {
@@ -43,6 +49,7 @@ impl Service {
                 local,
                 ignored,
                 spoke: false,
+                since: cx.now,
                 deadline: cx.now.plus(policy.timeouts.wake),
                 not_before: None,
                 attempt: None,
@@ -80,9 +87,23 @@ impl Service {
             return;
         };
         cx.out.push(Output::Refuse(conn, refusal.clone()));
-        cx.report(Report::Refused(client, refusal));
+        cx.report(Report::Refused {
+            client,
+            why: refusal,
+            held: self.held_for(conn, cx.now),
+        });
         self.drop_held(conn);
         self.forget(conn);
+    }
+
+    /// How long this client has been held; that goes on while it is being connected.
+    fn held_for(&self, conn: ConnId, now: Timestamp) -> Duration {
+        let mut generations = std::iter::once(&self.current).chain(&self.old);
+        let held = self
+            .held
+            .get(conn)
+            .or_else(|| generations.find_map(|generation| generation.connecting.get(&conn)));
+        held.map_or(Duration::ZERO, |held| now.since(held.since))
     }
 
     /// The client is no more; its own START, if one runs, is still waited for.
@@ -104,7 +125,10 @@ impl Service {
             .generations()
             .any(|generation| generation.connecting.contains_key(&conn));
         if let Some(client) = self.clients.get(&conn).filter(|_| held || connecting) {
-            cx.report(Report::ClientLeft(*client));
+            cx.report(Report::GaveUp {
+                client: *client,
+                held: self.held_for(conn, cx.now),
+            });
         }
         if held {
             self.drop_held(conn);

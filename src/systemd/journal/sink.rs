@@ -156,16 +156,28 @@ impl Sink for Stderr {
     }
 }
 
+/// What a person does not want to see behind a message: what the headline begins with, a number for
+/// catalogues, and what the line about the end of a client says in its words.
+const SAID_ALREADY: &[&str] = &[
+    "sleepingd_service",
+    "message_id",
+    "sleepingd_destination",
+    "sleepingd_end",
+    "sleepingd_ended_by",
+    "sleepingd_held_ms",
+    "sleepingd_relayed_ms",
+    "sleepingd_bytes_in",
+    "sleepingd_bytes_out",
+];
+
 /// The message, and the fields a person wants to see: `web: woken (remote_addr=10.0.0.1)`.
 fn sentence(record: &Record) -> String {
     let mut text = record.headline();
     let mut details = Vec::new();
     for (name, value) in record.context() {
-        match name {
-            // In the headline already; a number for catalogues.
-            "sleepingd_service" | "message_id" => {}
-            "remote_addr" if text.contains(value) => {}
-            _ => details.push(format!("{}={value}", name.trim_start_matches("sleepingd_"))),
+        let is_said = name == "remote_addr" && text.contains(value);
+        if !is_said && !SAID_ALREADY.contains(&name) {
+            details.push(format!("{}={value}", name.trim_start_matches("sleepingd_")));
         }
     }
     if !details.is_empty() {
@@ -337,12 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_the_service_first_and_never_a_message_id() {
+    fn a_person_reads_the_service_first_and_nothing_that_is_for_programs() {
         let record = record(|| {
             tracing::info!(
                 sleepingd_service = "web",
                 message_id = "5d1f",
                 sleepingd_action = "start",
+                sleepingd_held_ms = 5,
                 remote_addr = "10.0.0.1",
                 "woken"
             );

@@ -8,10 +8,12 @@
 //! | `sockets` | backends and clients |
 //! | `proxy` | PROXY headers |
 //! | `faults` | system calls of the daemon that fail |
-//! | `network` | a network namespace for a test alone |
+//! | `namespaces` | a network, or a `/run`, for a test alone |
+//! | `entry` | what the journal is sent |
 
+mod entry;
 mod faults;
-mod network;
+mod namespaces;
 mod process;
 pub mod proxy;
 mod sockets;
@@ -41,7 +43,7 @@ use nix::{
 use socket2::{Domain, Socket, Type};
 
 pub use faults::Faults;
-pub use network::inside;
+pub use namespaces::{inside, with_own_run};
 pub use process::{Daemon, Ended};
 pub use sockets::{
     Backend, Server, connect, connect_from, fetch, in_state, is_reset, is_silent, is_turned_away,
@@ -214,6 +216,22 @@ impl Stage {
             .arg("--runtime-directory")
             .arg(&runtime);
         Daemon::start(command, runtime, self.marker())
+    }
+
+    /// The daemon with this configuration as systemd would start it, with its log in the journal;
+    /// for a test that has `/run` for itself. A line of it is an entry's fields, with tabs between.
+    #[track_caller]
+    pub fn daemon_with_journal(&self, configuration: &str) -> Daemon {
+        self.configure(configuration);
+        let runtime = self.path("run");
+        let mut command = self.command(SLEEPINGD);
+        command
+            .arg("--debug")
+            .arg("-f")
+            .arg(self.path("sleepingd.conf"))
+            .arg("--runtime-directory")
+            .arg(&runtime);
+        Daemon::start_with_journal(command, runtime, self.marker())
     }
 
     /// A program that finds our marker, and nothing of the environment of this test.

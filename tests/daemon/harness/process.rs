@@ -5,7 +5,14 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     io::{BufRead, BufReader, Read},
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::OpenOptionsExt,
+            net::{UnixDatagram, UnixStream},
+            process::CommandExt,
+        },
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
@@ -16,13 +23,19 @@ use std::{
 use nix::{
     fcntl::{FcntlArg, fcntl},
     libc,
-    sys::signal::{Signal, kill, killpg},
+    sys::{
+        signal::{Signal, kill, killpg},
+        stat::fstat,
+    },
     unistd::Pid,
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, entry::fields};
 
 const SLEEPINGCTL: &str = env!("CARGO_BIN_EXE_sleepingctl");
+
+/// Where journald reads.
+const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// A running daemon. Dropped, it is killed, and all that it started.
 pub struct Daemon {
@@ -52,14 +65,29 @@ impl Daemon {
     /// Runs this command, until the daemon says that it is ready.
     #[track_caller]
     pub fn start(mut command: Command, runtime: PathBuf, marker: String) -> Self {
-        let mut child = command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = spawn(command.stderr(Stdio::piped()));
         let log = Log::follow(child.stderr.take().unwrap());
+        Self::ready(child, log, runtime, marker)
+    }
+
+    /// The same, with the journal for its log, and us for journald.
+    #[track_caller]
+    pub fn start_with_journal(mut command: Command, runtime: PathBuf, marker: String) -> Self {
+        fs::create_dir_all(Path::new(JOURNAL).parent().unwrap()).unwrap();
+        let journal = UnixDatagram::bind(JOURNAL).unwrap();
+        // That its standard error is this stream is how it knows (systemd.exec(5)).
+        let (stream, of_daemon) = UnixStream::pair().unwrap();
+        let stat = fstat(&of_daemon).unwrap();
+        command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+        let child = spawn(command.stderr(OwnedFd::from(of_daemon)));
+        // Ours of the daemon's end: else the stream would never end.
+        drop(command);
+        let log = Log::follow_journal(journal, stream);
+        Self::ready(child, log, runtime, marker)
+    }
+
+    #[track_caller]
+    fn ready(child: Child, log: Arc<Log>, runtime: PathBuf, marker: String) -> Self {
         let daemon = Self {
             child,
             log,
@@ -322,6 +350,17 @@ impl Drop for Daemon {
     }
 }
 
+/// In a group of its own.
+#[track_caller]
+fn spawn(command: &mut Command) -> Child {
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// Processes with this in their environment, zombies aside, with what they run.
 pub fn with_marker(marker: &str) -> Vec<(Pid, String)> {
     let mut found = Vec::new();
@@ -351,13 +390,50 @@ impl Log {
         let writer = Arc::clone(&log);
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                writer.state.lock().unwrap().lines.push(line);
-                writer.news.notify_all();
+                writer.add(line);
             }
-            writer.state.lock().unwrap().ended = true;
-            writer.news.notify_all();
+            writer.ends();
         });
         log
+    }
+
+    /// Until the stream has ended; nothing is said there.
+    fn follow_journal(journal: UnixDatagram, stream: UnixStream) -> Arc<Self> {
+        const END: &[u8] = b"the end";
+        let log = Arc::new(Self::default());
+        let writer = Arc::clone(&log);
+        thread::spawn(move || {
+            let mut entry = vec![0; 65536];
+            loop {
+                match journal.recv(&mut entry) {
+                    Ok(length) if &entry[..length] == END => return writer.ends(),
+                    // It is asked whether somebody reads.
+                    Ok(0) => {}
+                    Ok(length) => writer.add(fields(&entry[..length]).join("\t")),
+                    Err(e) => panic!("the journal cannot be read: {e}"),
+                }
+            }
+        });
+        let writer = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                writer.add(format!("beside the journal: {line}"));
+            }
+            // Behind all that the daemon has sent.
+            let end = UnixDatagram::unbound().unwrap();
+            end.send_to(END, JOURNAL).unwrap();
+        });
+        log
+    }
+
+    fn add(&self, line: String) {
+        self.state.lock().unwrap().lines.push(line);
+        self.news.notify_all();
+    }
+
+    fn ends(&self) {
+        self.state.lock().unwrap().ended = true;
+        self.news.notify_all();
     }
 }
 
