@@ -61,8 +61,8 @@ struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A client of one thread, for as long as its task lives.
-struct Counted(Arc<AtomicUsize>);
+/// A client of one thread, until this is dropped.
+pub(super) struct Counted(Arc<AtomicUsize>);
 
 /// THREADS where nobody says it: one for each processor, up to two.
 pub(super) fn default_count() -> NonZeroUsize {
@@ -84,19 +84,21 @@ impl Threads {
         }))
     }
 
-    /// Runs a client's task, where there are few.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a client's task, where there are few. The task keeps what it is given as long as it
+    /// lives.
+    ///
+    /// The task is not wrapped in another, which would keep it twice: as what was given, and as
+    /// what is awaited.
+    pub(super) fn spawn<T>(&self, task: impl FnOnce(Counted) -> T)
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
         match self.idlest() {
             Some((hand, running)) => {
-                running
-                    .runtime
-                    .spawn(Counted::new(&hand.clients).during(task));
-            }
-            None if self.0.hands.is_empty() => {
-                tokio::spawn(task);
+                running.runtime.spawn(task(Counted::new(&hand.clients)));
             }
             None => {
-                tokio::spawn(Counted::new(&self.0.own).during(task));
+                tokio::spawn(task(Counted::new(&self.0.own)));
             }
         }
     }
@@ -175,10 +177,6 @@ impl Counted {
         clients.fetch_add(1, Relaxed);
         Self(Arc::clone(clients))
     }
-
-    async fn during(self, task: impl Future<Output = ()>) {
-        task.await;
-    }
 }
 
 impl Drop for Counted {
@@ -202,7 +200,8 @@ mod tests {
             .map(|_| {
                 let say = say.clone();
                 let (stay, gone) = oneshot::channel();
-                threads.spawn(async move {
+                threads.spawn(|counted| async move {
+                    let _counted = counted;
                     say.send(std::thread::current().id()).unwrap();
                     // Sent or dropped, it is the end.
                     let _ = gone.await;

@@ -1,11 +1,8 @@
 //! What a relay does while it runs, for others to see.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use crate::model::Timestamp;
@@ -28,7 +25,7 @@ impl Activity {
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self(Arc::new(Shared {
-            last_byte: AtomicU64::new(nanos(now)),
+            last_byte: AtomicU64::new(now.as_nanos()),
             to_backend: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
         }))
@@ -37,7 +34,7 @@ impl Activity {
     /// When the last byte was delivered, either way; before the first, when it was made.
     #[must_use]
     pub fn last_byte(&self) -> Timestamp {
-        Timestamp::since_boot(Duration::from_nanos(self.0.last_byte.load(Relaxed)))
+        Timestamp::from_nanos(self.0.last_byte.load(Relaxed))
     }
 
     /// Bytes delivered to the backend so far.
@@ -55,10 +52,6 @@ impl Activity {
     pub(super) fn record(&self, now: Timestamp, to_backend: u64, to_client: u64) {
         self.0.to_backend.store(to_backend, Relaxed);
         self.0.to_client.store(to_client, Relaxed);
-        self.0.last_byte.store(nanos(now), Relaxed);
+        self.0.last_byte.store(now.as_nanos(), Relaxed);
     }
-}
-
-fn nanos(time: Timestamp) -> u64 {
-    u64::try_from(time.as_duration().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -14,7 +14,7 @@ use super::{
     Activity, Limits, Tuning,
     flow::{Source, Wants, Way, Wires},
     pair::{Leaving, Pair, Turn, Verdict},
-    wires::{Rooms, Sockets, with_buffer},
+    wires::{Rooms, Sent, Sockets, with_buffer},
 };
 use crate::{
     model::{End, Side, Timestamp},
@@ -29,8 +29,10 @@ pub(super) struct Driver {
     backend: Stream,
     pair: Pair,
     rooms: Rooms,
+    /// To the backend.
+    sent: Sent,
     limits: Limits,
-    pipe_size: usize,
+    pipe_size: u32,
     activity: Activity,
     /// The last change that counts as a byte does: the beginning, a FIN, a failure.
     changed: Timestamp,
@@ -42,13 +44,14 @@ pub(super) struct Driver {
     watches: Watches,
     /// The backend's handshake may wait for our first bytes.
     unacknowledged: bool,
+    began: Timestamp,
     age: Age,
 }
 
 /// Whether the connection is one that lasts.
 #[derive(Debug, Clone, Copy)]
 enum Age {
-    New { began: Timestamp, turns: u8 },
+    New { turns: u8 },
     Lasting,
 }
 
@@ -103,6 +106,7 @@ impl Driver {
             backend,
             pair: Pair::new(&tuning),
             rooms: Rooms::default(),
+            sent: Sent::default(),
             limits,
             pipe_size: tuning.pipe_size,
             activity,
@@ -112,7 +116,8 @@ impl Driver {
             timer: None,
             watches: Watches::default(),
             unacknowledged: false,
-            age: Age::New { began, turns: 0 },
+            began,
+            age: Age::New { turns: 0 },
         }
     }
 
@@ -152,11 +157,12 @@ impl Driver {
             backend,
             pair,
             rooms,
+            sent,
             watches,
             ..
         } = self;
         let before = moved(pair);
-        let mut wires = Sockets::new(client, backend, rooms, buffer, self.pipe_size);
+        let mut wires = Sockets::new(client, backend, rooms, sent, buffer, self.pipe_size);
         let mut turn = Turn::new();
         let verdict = loop {
             pair.pump(&mut wires, &mut turn);
@@ -230,7 +236,7 @@ impl Driver {
     /// What comes next, if nothing moves.
     fn next_due(&self) -> Option<(Timestamp, Due)> {
         let lasting = match self.age {
-            Age::New { began, .. } => Some((began + LASTING, Due::Lasting)),
+            Age::New { .. } => Some((self.began + LASTING, Due::Lasting)),
             Age::Lasting => None,
         };
         let end = self.limits.while_leaving(self.leaving).map(|(limit, end)| {
@@ -246,7 +252,7 @@ impl Driver {
     /// Another turn has passed.
     fn grow_older(&mut self) {
         match &mut self.age {
-            Age::New { turns, .. } if *turns < LASTING_TURNS => *turns += 1,
+            Age::New { turns } if *turns < LASTING_TURNS => *turns += 1,
             Age::New { .. } => self.last(),
             Age::Lasting => {}
         }

@@ -138,9 +138,9 @@ pub(super) enum Trouble {
 enum Gear {
     /// So many reads in a row have filled the buffer; a stream is one that does so again and
     /// again.
-    Copy { full: u32 },
+    Copy { full: u8 },
     /// So many splices in a row were small.
-    Splice { small: u32 },
+    Splice { small: u8 },
 }
 
 /// One direction.
@@ -155,15 +155,15 @@ pub(super) struct Flow {
     writable: bool,
     gear: Gear,
     /// How many full reads make a stream; `None`: never splice here.
-    promote_after: Option<u32>,
-    demote_below: usize,
+    promote_after: Option<u8>,
+    demote_below: u32,
 }
 
 /// After so many small splices in a row it is no stream any more.
-const SMALL_SPLICES: u32 = 2;
+const SMALL_SPLICES: u8 = 2;
 
 /// Where no pipe was to be had, so many full reads pass before it is asked for again.
-const PATIENCE: u32 = 64;
+const PATIENCE: u8 = 64;
 
 // === impl Way ===
 
@@ -379,7 +379,7 @@ impl Flow {
             (Gear::Copy { .. }, _) => Gear::Copy { full: 0 },
             // Nothing at all says nothing about the size of what comes.
             (Gear::Splice { small }, _) if bytes == 0 => Gear::Splice { small },
-            (Gear::Splice { small }, _) if bytes < self.demote_below => {
+            (Gear::Splice { small }, _) if bytes < self.demote_below as usize => {
                 if small + 1 >= SMALL_SPLICES {
                     Gear::Copy { full: 0 }
                 } else {

@@ -80,16 +80,17 @@ pub struct Limits {
 /// bytes for ever. As long as HALF_CLOSE_TIMEOUT is by itself.
 const LONGEST_DELIVERY: Duration = Duration::from_secs(60);
 
-/// When to splice. The defaults are what was measured; tests and benchmarks have others.
+/// When to splice. The defaults are what was measured; tests and benchmarks have others. As small
+/// as can be: every connection has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tuning {
     /// The size of a pipe in bytes.
-    pub pipe_size: usize,
+    pub pipe_size: u32,
     /// After so many reads in a row that filled the buffer a pipe is leased; 0: at once, `None`:
     /// never.
-    pub promote_after: Option<u32>,
+    pub promote_after: Option<u8>,
     /// After two splices in a row that moved less than this the pipe is given back.
-    pub demote_below: usize,
+    pub demote_below: u32,
 }
 
 // === impl Limits ===

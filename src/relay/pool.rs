@@ -45,13 +45,16 @@ static LIMIT: OnceLock<PipeLimit> = OnceLock::new();
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static SPARE: RefCell<Vec<Counted>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "boxed as leases are, and moved between both")]
+    static SPARE: RefCell<Vec<Box<Counted>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A pipe for as long as it is needed. Dropped, it goes back to the pool if it is empty; one that
 /// holds bytes is closed, for they must never reach another connection.
+///
+/// Boxed: every connection has room for two, and few have one.
 #[derive(Debug)]
-pub(super) struct Lease(Option<Counted>);
+pub(super) struct Lease(Option<Box<Counted>>);
 
 /// A pipe within the budget.
 #[derive(Debug)]
@@ -125,7 +128,7 @@ pub fn descriptors_of_pipes() -> usize {
     PipeLimit(open_pipes()).descriptors()
 }
 
-fn spare(size: usize) -> Option<Counted> {
+fn spare(size: usize) -> Option<Box<Counted>> {
     SPARE.with_borrow_mut(|spare| {
         // The last one given back is the one in the cache.
         let found = spare.iter().rposition(|counted| counted.asked >= size)?;
@@ -133,14 +136,16 @@ fn spare(size: usize) -> Option<Counted> {
     })
 }
 
-fn open(size: usize) -> Option<Counted> {
+fn open(size: usize) -> Option<Box<Counted>> {
     let place = Place::take()?;
     // Out of descriptors is no reason to end a connection that can be copied.
     let pipe = Pipe::new(size).ok()?;
-    (pipe.capacity() >= SMALLEST).then_some(Counted {
-        pipe,
-        asked: size,
-        _place: place,
+    (pipe.capacity() >= SMALLEST).then(|| {
+        Box::new(Counted {
+            pipe,
+            asked: size,
+            _place: place,
+        })
     })
 }
 

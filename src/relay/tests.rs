@@ -3,7 +3,7 @@
 use std::{
     future::pending,
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use socket2::SockRef;
 use super::{
     flow::{Fill, Means, Way, Wires},
     pair::Leaving,
-    wires::{Rooms, Sockets},
+    wires::{Rooms, Sent, Sockets},
     *,
 };
 use crate::{
@@ -25,13 +25,19 @@ const HANGS: Duration = Duration::from_secs(20);
 
 type Undrained = Pin<Box<dyn Future<Output = End> + Send>>;
 
-/// A connection: the peer's end and ours.
-fn pair() -> (TcpStream, Stream) {
+/// A listener, and where.
+fn listener() -> (ListenSocket, SocketAddr) {
     let any = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
     let listener = ListenSocket::bind(&any).unwrap();
     let LocalAddr::Tcp(at) = listener.local_addr().unwrap() else {
         panic!("not TCP")
     };
+    (listener, at)
+}
+
+/// A connection: the peer's end and ours.
+fn pair() -> (TcpStream, Stream) {
+    let (listener, at) = listener();
     let peer = TcpStream::connect(at).unwrap();
     peer.set_read_timeout(Some(HANGS)).unwrap();
     // Its connect has returned, so it is there at once or soon.
@@ -110,21 +116,18 @@ async fn others() {
 
 #[tokio::test]
 async fn a_backend_that_speaks_first_hears_of_a_silent_client_at_once() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let at = listener.local_addr().unwrap();
+    let (listener, at) = listener();
     let (client, to_client) = pair();
     let to_backend = Stream::connect_tcp(at, HANGS, First::Us).await.unwrap();
-    let early = listener.accept().expect_err("nothing was held back");
-    assert_eq!(early.kind(), ErrorKind::WouldBlock);
+    assert!(listener.accept().is_err(), "nothing was held back");
 
     let drain: Undrained = Box::pin(pending());
     let (limits, activity) = (Limits::default(), Activity::new(clock::now()));
     tokio::spawn(relay(to_client, to_backend, limits, drain, activity).with_new_backend());
     others().await;
     // On the loopback a packet has arrived when the call that sends it returns.
-    let (mut backend, _) = listener.accept().expect("it has not been told");
-    backend.write_all(b"220 ready").unwrap();
+    let backend = listener.accept().expect("it has not been told").socket;
+    backend.send(b"220 ready").unwrap();
     client.set_nonblocking(true).unwrap();
     while client.peek(&mut [0; 10]).is_err() {
         others().await;
@@ -133,15 +136,21 @@ async fn a_backend_that_speaks_first_hears_of_a_silent_client_at_once() {
 
 #[tokio::test]
 async fn what_the_backend_is_sent_the_second_time_waits_for_no_acknowledgement() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
+    let (_listener, at) = listener();
     let to_backend = Stream::connect_tcp(at, HANGS, First::Anybody).await;
     let (backend, (mut client, to_client)) = (to_backend.unwrap(), pair());
-    let mut rooms = Rooms::default();
+    let (mut rooms, mut sent) = (Rooms::default(), Sent::default());
     for prompt in [false, true, true] {
         client.write_all(b"x").unwrap();
         let mut buffer = [0; 10];
-        let mut wires = Sockets::new(&to_client, &backend, &mut rooms, &mut buffer, 65536);
+        let mut wires = Sockets::new(
+            &to_client,
+            &backend,
+            &mut rooms,
+            &mut sent,
+            &mut buffer,
+            65536,
+        );
         let filled = wires.fill(Way::ToBackend, Means::Copy);
         assert!(matches!(filled, Fill::Moved(moved) if moved.bytes == 1));
         assert_eq!(wires.flush(Way::ToBackend).unwrap().bytes, 1);

@@ -26,7 +26,7 @@ pub(super) enum Room {
     #[default]
     Empty,
     /// They had been read into the thread's buffer.
-    Boxed { bytes: Box<[u8]>, sent: usize },
+    Boxed { bytes: Box<[u8]>, sent: u32 },
     /// They are in a pipe.
     Pipe(Lease),
 }
@@ -36,13 +36,12 @@ pub(super) enum Room {
 pub(super) struct Rooms {
     to_backend: Room,
     to_client: Room,
-    sent: Sent,
 }
 
 /// What the backend has been sent. Its socket is without TCP_NODELAY until the second time: only
 /// then Nagle's algorithm has something that it would wait for. Many get but one request.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+pub(super) enum Sent {
     #[default]
     Nothing,
     Once,
@@ -55,10 +54,11 @@ pub(super) struct Sockets<'a> {
     client: &'a Stream,
     backend: &'a Stream,
     rooms: &'a mut Rooms,
+    sent: &'a mut Sent,
     buffer: &'a mut [u8],
     /// What is in the buffer: bytes of the direction whose turn it is, not sent yet.
     fresh: Range<usize>,
-    pipe_size: usize,
+    pipe_size: u32,
     copied: u64,
     spliced: u64,
 }
@@ -69,7 +69,7 @@ impl Room {
     fn len(&self) -> usize {
         match self {
             Self::Empty => 0,
-            Self::Boxed { bytes, sent } => bytes.len() - sent,
+            Self::Boxed { bytes, sent } => bytes.len() - *sent as usize,
             Self::Pipe(lease) => lease.len(),
         }
     }
@@ -93,13 +93,15 @@ impl<'a> Sockets<'a> {
         client: &'a Stream,
         backend: &'a Stream,
         rooms: &'a mut Rooms,
+        sent: &'a mut Sent,
         buffer: &'a mut [u8],
-        pipe_size: usize,
+        pipe_size: u32,
     ) -> Self {
         Self {
             client,
             backend,
             rooms,
+            sent,
             buffer,
             fresh: 0..0,
             pipe_size,
@@ -121,7 +123,7 @@ impl<'a> Sockets<'a> {
 
     /// The backend is about to be sent something.
     fn before_backend(&mut self) {
-        self.rooms.sent = match self.rooms.sent {
+        *self.sent = match *self.sent {
             Sent::Nothing => Sent::Once,
             Sent::Once => {
                 // Fails for no socket of ours; a backend that is slower without is one still.
@@ -158,7 +160,7 @@ impl<'a> Sockets<'a> {
         }
         let room = self.rooms.of(way);
         if !matches!(room, Room::Pipe(_)) {
-            match pool::lease(self.pipe_size) {
+            match pool::lease(self.pipe_size as usize) {
                 Some(lease) => *room = Room::Pipe(lease),
                 None => return Fill::NoPipe,
             }
@@ -242,10 +244,11 @@ impl Wires for Sockets<'_> {
         let sent = match self.rooms.of(way) {
             Room::Pipe(lease) if lease.len() > 0 => return self.unsplice(way),
             Room::Boxed { bytes, sent } => {
-                let left = bytes.len() - *sent;
-                let moved = moved_of(sink.send(&bytes[*sent..]), left)?;
-                *sent += moved.bytes;
-                if moved.bytes == left {
+                let left = &bytes[*sent as usize..];
+                let moved = moved_of(sink.send(left), left.len())?;
+                if moved.bytes < left.len() {
+                    *sent += u32::try_from(moved.bytes).expect("a buffer or a pipe at most");
+                } else {
                     *self.rooms.of(way) = Room::Empty;
                 }
                 moved

@@ -20,8 +20,9 @@ pub(super) struct Held {
     pub(super) deadline: Option<Timestamp>,
     /// The next connect is not tried before this: the last one has just failed.
     pub(super) not_before: Option<Timestamp>,
-    /// Where START decides for each connection: its own wake.
-    pub(super) attempt: Option<Wake>,
+    /// Where START decides for each connection: its own wake. Boxed: few have one, and every client
+    /// is moved in and out of the queue.
+    pub(super) attempt: Option<Box<Wake>>,
     /// `false`: the client has left or was refused, and only its START is still waited for.
     pub(super) present: bool,
 }
@@ -77,7 +78,7 @@ impl HoldQueue {
     pub(super) fn starting(&self) -> usize {
         self.0
             .values()
-            .filter(|h| h.attempt.as_ref().is_some_and(Wake::starting))
+            .filter(|h| h.attempt.as_ref().is_some_and(|wake| wake.starting()))
             .count()
     }
 
@@ -99,7 +100,7 @@ impl HoldQueue {
 
     fn owner(&self, owns: impl Fn(&Wake) -> bool) -> Option<ConnId> {
         self.iter()
-            .find(|(_, h)| h.attempt.as_ref().is_some_and(&owns))
+            .find(|(_, h)| h.attempt.as_ref().is_some_and(|wake| owns(wake)))
             .map(|(conn, _)| conn)
     }
 
@@ -110,7 +111,7 @@ impl HoldQueue {
             [
                 deadline,
                 held.not_before,
-                held.attempt.as_ref().and_then(Wake::due),
+                held.attempt.as_ref().and_then(|wake| wake.due()),
             ]
         });
         moments.flatten().min()

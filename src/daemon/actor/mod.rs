@@ -328,7 +328,7 @@ impl Actor {
         self.arrived(conn, addr, local);
         self.common
             .threads
-            .spawn(connection::serve(client, decision, shared));
+            .spawn(|counted| connection::serve(client, decision, shared, counted));
     }
 
     fn arrived(&mut self, conn: ConnId, client: ClientAddr, local: LocalAddr) {

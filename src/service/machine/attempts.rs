@@ -26,7 +26,7 @@ impl Service {
             },
             cx,
         );
-        held.attempt = Some(wake);
+        held.attempt = Some(Box::new(wake));
         self.attempt_progress(conn, progress, cx);
     }
 
