@@ -8,22 +8,24 @@
 //! | file | the idea in it |
 //! | --- | --- |
 //! | `mod` | who has yet to say who it is, and who has said it |
-//! | `guest` | how one ends that the service has not heard of |
 //! | `reading` | one client's header, read |
+//! | `waiting` | who has said it, and waits for room |
+//! | `guest` | how one ends that the service has not heard of |
 //! | `sending` | the header to a backend |
 
 mod guest;
 mod reading;
 mod sending;
+mod waiting;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 pub(super) use reading::NoHeader;
 pub(super) use sending::{send, written};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error};
 
-use self::{guest::Guest, reading::read};
+use self::{guest::Guest, reading::read, waiting::Waiting};
 use super::{accept::QUIET, budget::Place, outcome::Unserved};
 use crate::{
     model::{ClientAddr, LocalAddr, ServiceName, Timestamp, duration::show},
@@ -41,9 +43,9 @@ pub(super) struct Arrival {
 
 /// The clients of one service that have yet to say who they are.
 pub(super) struct Headers {
-    reading: JoinSet<Outcome>,
+    reading: JoinSet<Read>,
     /// They have said it, and the service has no room for them just now.
-    complete: VecDeque<(Arrival, Guest)>,
+    waiting: Waiting,
     refusals: Refusals,
     /// Kept, so that none of them needs a copy of its own.
     service: Option<Arc<ServiceName>>,
@@ -59,7 +61,15 @@ struct Refusals {
 }
 
 /// What came of one of them.
-pub(super) struct Outcome {
+pub(super) enum Outcome {
+    /// Its header was read, or could not be; or the task for it is no more.
+    Read(Result<Read, JoinError>),
+    /// It waits no more, which has been told.
+    WaitsNoMore,
+}
+
+/// What came of reading the header of one of them.
+pub(super) struct Read {
     /// By the connection's own address.
     guest: Guest,
     read: Result<Arrival, NoHeader>,
@@ -71,7 +81,7 @@ impl Headers {
     pub(super) fn new() -> Self {
         Self {
             reading: JoinSet::new(),
-            complete: VecDeque::new(),
+            waiting: Waiting::new(),
             refusals: Refusals::default(),
             service: None,
         }
@@ -90,18 +100,27 @@ impl Headers {
 
     /// Whether another one may be accepted; `most` is MAX_WAITING.
     pub(super) fn has_room(&self, most: Option<usize>) -> bool {
-        most.is_none_or(|most| self.reading.len() + self.complete.len() < most)
+        most.is_none_or(|most| self.reading.len() + self.waiting.len() < most)
     }
 
-    /// The next that is done with; `None` while none is being read. Can be dropped at any time.
-    pub(super) async fn next(&mut self) -> Option<Result<Outcome, JoinError>> {
-        self.reading.join_next().await
+    /// The next of whom there is news; `None` while nobody is there. Can be dropped at any time.
+    pub(super) async fn next(&mut self) -> Option<Outcome> {
+        if self.reading.is_empty() && self.waiting.len() == 0 {
+            return None;
+        }
+        tokio::select! {
+            Some(read) = self.reading.join_next() => Some(Outcome::Read(read)),
+            () = self.waiting.one_ends() => Some(Outcome::WaitsNoMore),
+        }
     }
 
     /// Keeps it for [`Self::pop`], or says what was wrong.
-    pub(super) fn done(&mut self, service: &ServiceName, outcome: Result<Outcome, JoinError>) {
-        match outcome {
-            Ok(Outcome {
+    pub(super) fn done(&mut self, service: &ServiceName, outcome: Outcome) {
+        let Outcome::Read(read) = outcome else {
+            return;
+        };
+        match read {
+            Ok(Read {
                 mut guest,
                 read: Ok(arrival),
             }) => {
@@ -111,9 +130,9 @@ impl Headers {
                     "{} comes by way of {}", arrival.addr, guest.client(),
                 );
                 guest.named(arrival.addr);
-                self.complete.push_back((arrival, guest));
+                self.waiting.push(arrival, guest);
             }
-            Ok(Outcome {
+            Ok(Read {
                 guest,
                 read: Err(why),
             }) => self.refused(guest, &why),
@@ -128,10 +147,7 @@ impl Headers {
 
     /// The next that has said who it is.
     pub(super) fn pop(&mut self) -> Option<Arrival> {
-        let (mut arrival, guest) = self.complete.pop_front()?;
-        guest.admitted();
-        // It has come to the service in this moment, as one from the listen backlog does.
-        arrival.at = clock::now();
+        let arrival = self.waiting.pop()?;
         // Fails only for a descriptor that is no socket, of which others will hear soon.
         let _ = arrival.socket.finish_on_close();
         Some(arrival)
@@ -140,7 +156,7 @@ impl Headers {
     /// Resets them all.
     pub(super) fn clear(&mut self) {
         self.reading.abort_all();
-        self.complete.clear();
+        self.waiting.clear();
     }
 
     fn refused(&mut self, guest: Guest, why: &NoHeader) {

@@ -4,7 +4,7 @@ use std::{future::poll_fn, io, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Arrival, Outcome, guest::Guest};
+use super::{Arrival, Read, guest::Guest};
 use crate::{
     model::{ClientAddr, LocalAddr, Side, duration::show},
     proxy_protocol::{self, Header, Malformed, Parsed},
@@ -33,9 +33,9 @@ pub(in crate::daemon) enum NoHeader {
 }
 
 /// Reads the header of this one, within `limit`.
-pub(super) async fn read(arrival: Arrival, guest: Guest, limit: Duration) -> Outcome {
+pub(super) async fn read(arrival: Arrival, guest: Guest, limit: Duration) -> Read {
     let read = named(arrival, limit).await;
-    Outcome { guest, read }
+    Read { guest, read }
 }
 
 /// The client, with the addresses that its header names.

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `mod` | the stage, and the commands that ask |
 //! | `process` | the daemon and other programs, what they say and how they end |
+//! | `log` | what a daemon says, on standard error or to the journal |
 //! | `sockets` | backends and clients |
 //! | `proxy` | PROXY headers |
 //! | `faults` | system calls of the daemon that fail |
@@ -13,6 +14,7 @@
 
 mod entry;
 mod faults;
+mod log;
 mod namespaces;
 mod process;
 pub mod proxy;

@@ -4,18 +4,13 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, HashSet},
     fs,
-    io::{BufRead, BufReader, Read},
     os::{
         fd::OwnedFd,
-        unix::{
-            fs::OpenOptionsExt,
-            net::{UnixDatagram, UnixStream},
-            process::CommandExt,
-        },
+        unix::{fs::OpenOptionsExt, net::UnixStream, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -30,12 +25,12 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{PATIENCE, entry::fields};
+use super::{
+    PATIENCE,
+    log::{Journal, Log},
+};
 
 const SLEEPINGCTL: &str = env!("CARGO_BIN_EXE_sleepingctl");
-
-/// Where journald reads.
-const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// A running daemon. Dropped, it is killed, and all that it started.
 pub struct Daemon {
@@ -45,18 +40,6 @@ pub struct Daemon {
     seen: RefCell<usize>,
     runtime: PathBuf,
     marker: String,
-}
-
-#[derive(Default)]
-struct Log {
-    state: Mutex<LogState>,
-    news: Condvar,
-}
-
-#[derive(Default)]
-struct LogState {
-    lines: Vec<String>,
-    ended: bool,
 }
 
 // === impl Daemon ===
@@ -73,8 +56,7 @@ impl Daemon {
     /// The same, with the journal for its log, and us for journald.
     #[track_caller]
     pub fn start_with_journal(mut command: Command, runtime: PathBuf, marker: String) -> Self {
-        fs::create_dir_all(Path::new(JOURNAL).parent().unwrap()).unwrap();
-        let journal = UnixDatagram::bind(JOURNAL).unwrap();
+        let journal = Journal::bound();
         // That its standard error is this stream is how it knows (systemd.exec(5)).
         let (stream, of_daemon) = UnixStream::pair().unwrap();
         let stat = fstat(&of_daemon).unwrap();
@@ -380,61 +362,6 @@ pub fn with_marker(marker: &str) -> Vec<(Pid, String)> {
         }
     }
     found
-}
-
-// === impl Log ===
-
-impl Log {
-    fn follow(stderr: impl Read + Send + 'static) -> Arc<Self> {
-        let log = Arc::new(Self::default());
-        let writer = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                writer.add(line);
-            }
-            writer.ends();
-        });
-        log
-    }
-
-    /// Until the stream has ended; nothing is said there.
-    fn follow_journal(journal: UnixDatagram, stream: UnixStream) -> Arc<Self> {
-        const END: &[u8] = b"the end";
-        let log = Arc::new(Self::default());
-        let writer = Arc::clone(&log);
-        thread::spawn(move || {
-            let mut entry = vec![0; 65536];
-            loop {
-                match journal.recv(&mut entry) {
-                    Ok(length) if &entry[..length] == END => return writer.ends(),
-                    // It is asked whether somebody reads.
-                    Ok(0) => {}
-                    Ok(length) => writer.add(fields(&entry[..length]).join("\t")),
-                    Err(e) => panic!("the journal cannot be read: {e}"),
-                }
-            }
-        });
-        let writer = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                writer.add(format!("beside the journal: {line}"));
-            }
-            // Behind all that the daemon has sent.
-            let end = UnixDatagram::unbound().unwrap();
-            end.send_to(END, JOURNAL).unwrap();
-        });
-        log
-    }
-
-    fn add(&self, line: String) {
-        self.state.lock().unwrap().lines.push(line);
-        self.news.notify_all();
-    }
-
-    fn ends(&self) {
-        self.state.lock().unwrap().ended = true;
-        self.news.notify_all();
-    }
 }
 
 // === programs that end ===

@@ -1,4 +1,11 @@
 //! ACCEPT_PROXY: clients of a balancer are who its header says, and nobody else's header counts.
+//!
+//! | file | the promises in it |
+//! | --- | --- |
+//! | `mod` | who a client is, what that decides, and what is no header |
+//! | `room` | how many may be at it, and what becomes of those who wait |
+
+mod room;
 
 use std::{
     io::{Read, Write},
@@ -7,8 +14,6 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-
-use nix::sys::signal::Signal;
 
 use crate::harness::{
     Backend, Daemon, PATIENCE, Server, Stage, connect_from, is_reset, is_silent, proxy, rest, take,
@@ -254,6 +259,33 @@ fn a_client_of_a_unix_socket_is_trusted_if_the_list_says_unix() {
     gets(&backend, b"PROXY hello");
 }
 
+#[test]
+fn a_reload_changes_whose_header_is_expected() {
+    let stage = Stage::new();
+    let (front, backend, daemon) = awake(&stage, "");
+    let header = proxy::v1(ANN, SITE);
+    let _before = balanced(front, &header);
+    gets(&backend, &header);
+    let back = backend.addr;
+    let with = |more: &str| format!("[web]\nPORT={front}\nTARGET={back}\n{more}");
+    stage.configure(&with(TRUST));
+    daemon.reload();
+    let mut client = balanced(front, &header);
+    until_accepted(&daemon, 1);
+    client.write_all(b"data").unwrap();
+    gets(&backend, b"data");
+    // Whoever is in the middle of it goes on.
+    let mut slow = balanced(front, &header[..10]);
+    until_accepted(&daemon, 1);
+    stage.configure(&with("ACCEPT_PROXY=no\n"));
+    daemon.reload();
+    slow.write_all(&header[10..]).unwrap();
+    slow.write_all(b"late").unwrap();
+    gets(&backend, b"late");
+    let _after = balanced(front, &header);
+    gets(&backend, &header);
+}
+
 // === what the named address decides ===
 
 #[test]
@@ -416,123 +448,4 @@ fn many_refusals_are_one_line_in_ten_seconds() {
     assert_eq!(daemon.said("warning: web: 127.0.0.2:"), 1);
     // At debug all of them are there.
     assert_eq!(daemon.said("is refused: it is in ACCEPT_PROXY"), 20);
-}
-
-// === how many, and until when ===
-
-#[test]
-fn slow_headers_hold_up_nobody_else() {
-    let stage = Stage::new();
-    let (front, backend, daemon) = awake(&stage, TRUST);
-    let slow: Vec<_> = (0..50).map(|_| balanced(front, b"PROXY ")).collect();
-    let mut client = balanced(front, &proxy::v2(ANN, SITE));
-    client.write_all(b"quick").unwrap();
-    gets(&backend, b"quick");
-    let mut stranger = connect_from(STRANGER, front);
-    stranger.write_all(b"quick").unwrap();
-    gets(&backend, b"quick");
-    // They are not refused for having waited.
-    for mut client in slow {
-        is_silent(&client);
-        client.write_all(b"UNKNOWN\r\nslow").unwrap();
-        gets(&backend, b"slow");
-    }
-    assert_eq!(daemon.said("is refused"), 0);
-}
-
-#[test]
-fn a_header_that_is_waited_for_takes_no_processor_time() {
-    let stage = Stage::new();
-    let (front, _backend, daemon) = awake(&stage, TRUST);
-    let _slow: Vec<_> = (0..20).map(|_| balanced(front, b"PROXY TCP4")).collect();
-    until_accepted(&daemon, 20);
-    let before = daemon.cpu();
-    std::thread::sleep(Duration::from_millis(1000));
-    let used = daemon.cpu() - before;
-    assert!(used <= Duration::from_millis(50), "{used:?} in a second");
-}
-
-#[test]
-fn as_many_as_max_waiting_may_be_sending_their_header_and_others_wait_in_the_backlog() {
-    let stage = Stage::new();
-    let limits = format!("{TRUST}MAX_WAITING=2\n");
-    let (front, backend, daemon) = awake(&stage, &limits);
-    let slow = [balanced(front, b"P"), balanced(front, b"P")];
-    until_accepted(&daemon, 2);
-    let mut third = connect_from(STRANGER, front);
-    third.write_all(b"third").unwrap();
-    // The daemon has had its chance: it answers.
-    assert_eq!(daemon.status("web")["relays"], 0);
-    backend.nobody_came();
-    let [first, _second] = slow;
-    crate::harness::reset(first);
-    gets(&backend, b"third");
-}
-
-#[test]
-fn a_client_whose_header_is_complete_waits_for_room_like_others() {
-    let stage = Stage::new();
-    let limits = format!("{TRUST}MAX_CONNECTIONS=1\n");
-    let (front, backend, daemon) = awake(&stage, &limits);
-    let mut one = balanced(front, b"P");
-    let mut two = balanced(front, b"P");
-    until_accepted(&daemon, 2);
-    one.write_all(b"ROXY UNKNOWN\r\none").unwrap();
-    let served = gets(&backend, b"one");
-    two.write_all(b"ROXY UNKNOWN\r\n").unwrap();
-    daemon.says("comes by way of");
-    daemon.says("comes by way of");
-    two.write_all(b"two").unwrap();
-    assert_eq!(daemon.status("web")["relays"], 1);
-    backend.nobody_came();
-    drop((one, served));
-    drop(gets(&backend, b"two"));
-    // It ends as others do.
-    assert_eq!(rest(&mut two), "");
-}
-
-#[test]
-fn whoever_is_still_sending_its_header_at_the_end_is_reset_while_relays_go_on() {
-    let stage = Stage::new();
-    let (front, backend, mut daemon) = awake(&stage, TRUST);
-    let mut relayed = connect_from(STRANGER, front);
-    let mut served = backend.accept();
-    let slow = balanced(front, b"PROXY");
-    let name = slow.local_addr().unwrap();
-    until_accepted(&daemon, 1);
-    daemon.signal(Signal::SIGTERM);
-    is_reset(slow);
-    daemon.says(&format!("{name} is refused: the service is ending"));
-    relayed.write_all(b"still here").unwrap();
-    assert_eq!(take(&mut served, 10), b"still here");
-    drop((relayed, served));
-    assert_eq!(daemon.ends(), Some(0));
-    backend.nobody_came();
-}
-
-#[test]
-fn a_reload_changes_whose_header_is_expected() {
-    let stage = Stage::new();
-    let (front, backend, daemon) = awake(&stage, "");
-    let header = proxy::v1(ANN, SITE);
-    let _before = balanced(front, &header);
-    gets(&backend, &header);
-    let back = backend.addr;
-    let with = |more: &str| format!("[web]\nPORT={front}\nTARGET={back}\n{more}");
-    stage.configure(&with(TRUST));
-    daemon.reload();
-    let mut client = balanced(front, &header);
-    until_accepted(&daemon, 1);
-    client.write_all(b"data").unwrap();
-    gets(&backend, b"data");
-    // Whoever is in the middle of it goes on.
-    let mut slow = balanced(front, &header[..10]);
-    until_accepted(&daemon, 1);
-    stage.configure(&with("ACCEPT_PROXY=no\n"));
-    daemon.reload();
-    slow.write_all(&header[10..]).unwrap();
-    slow.write_all(b"late").unwrap();
-    gets(&backend, b"late");
-    let _after = balanced(front, &header);
-    gets(&backend, &header);
 }

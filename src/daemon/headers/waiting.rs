@@ -1,0 +1,189 @@
+//! Clients that have said who they are, and for whom the service has no room just now.
+//!
+//! They are watched: whoever leaves gives its place back at once, and no backend is connected for
+//! it. There may be as many as MAX_WAITING, so an event of one must not cost a look at all of them:
+//! each has a waker of its own, which says whose event it was.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{Arrival, guest::Guest};
+use crate::{
+    daemon::{budget::Place, outcome::Unserved},
+    model::LocalAddr,
+    service::Refusal,
+    sys::{clock, stream::Stream},
+};
+
+/// All of one service.
+pub(super) struct Waiting {
+    /// They have just come. Nearly always there is room, and they are not worth watching.
+    new: VecDeque<(Arrival, Guest)>,
+    /// The others, who came before those, in the order in which they came.
+    watched: BTreeMap<u64, Watched>,
+    numbers: u64,
+    /// Of whom there is an event: each is in it once at most, until it is looked at.
+    rung: UnboundedReceiver<u64>,
+    bell: UnboundedSender<u64>,
+}
+
+/// One that is watched.
+struct Watched {
+    stream: Stream,
+    local: LocalAddr,
+    place: Place,
+    guest: Guest,
+    waker: Waker,
+}
+
+/// What the waker of one pulls.
+struct Rope {
+    number: u64,
+    bell: UnboundedSender<u64>,
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    pub(super) fn new() -> Self {
+        let (bell, rung) = unbounded_channel();
+        Self {
+            new: VecDeque::new(),
+            watched: BTreeMap::new(),
+            numbers: 0,
+            rung,
+            bell,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.new.len() + self.watched.len()
+    }
+
+    pub(super) fn push(&mut self, arrival: Arrival, guest: Guest) {
+        self.new.push_back((arrival, guest));
+    }
+
+    /// The one that has waited longest, for whom there is room now.
+    pub(super) fn pop(&mut self) -> Option<Arrival> {
+        let (mut arrival, guest) = match self.watched.pop_first() {
+            Some((_, watched)) => watched.back_from_the_runtime(),
+            None => self.new.pop_front()?,
+        };
+        guest.admitted();
+        // It has come to the service in this moment, as one from the listen backlog does.
+        arrival.at = clock::now();
+        Some(arrival)
+    }
+
+    /// Resets them all.
+    pub(super) fn clear(&mut self) {
+        self.new.clear();
+        self.watched.clear();
+    }
+
+    /// Watches them until one has ended, and says so in the log. Can be dropped at any time.
+    pub(super) async fn one_ends(&mut self) {
+        // Whoever is still new when this is waited for was not admitted.
+        while let Some((arrival, guest)) = self.new.pop_front() {
+            if let Err((guest, error)) = self.watch(arrival, guest) {
+                let why = Refusal::NoRoom(error.to_string());
+                return guest.ends(Unserved::Refused(&why));
+            }
+        }
+        // We have an end of the channel ourselves: it is never closed.
+        while let Some(number) = self.rung.recv().await {
+            // It may have been admitted since.
+            let Some(watched) = self.watched.get(&number) else {
+                continue;
+            };
+            if watched.is_gone() {
+                return self.leaves(number);
+            }
+        }
+    }
+
+    fn leaves(&mut self, number: u64) {
+        if let Some(watched) = self.watched.remove(&number) {
+            watched.guest.ends(Unserved::Left);
+        }
+    }
+
+    fn watch(&mut self, arrival: Arrival, guest: Guest) -> Result<(), (Guest, io::Error)> {
+        let stream = match Stream::new(arrival.socket) {
+            Ok(stream) => stream,
+            Err(error) => return Err((guest, error)),
+        };
+        self.numbers += 1;
+        let rope = Rope {
+            number: self.numbers,
+            bell: self.bell.clone(),
+        };
+        let watched = Watched {
+            stream,
+            local: arrival.local,
+            place: arrival.place,
+            guest,
+            waker: Waker::from(Arc::new(rope)),
+        };
+        // The first look is due at once.
+        watched.waker.wake_by_ref();
+        self.watched.insert(self.numbers, watched);
+        Ok(())
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Looks, and has the bell rung at the next event.
+    fn is_gone(&self) -> bool {
+        let mut cx = Context::from_waker(&self.waker);
+        // Whatever happens to a connection that nobody writes to, it is said to be writable again
+        // with it; to be readable is said without end once the client has said all. The events are
+        // consumed before the look: one that comes after it rings again.
+        while let Poll::Ready(event) = self.stream.poll_writable(&mut cx) {
+            match event {
+                Ok(event) if !event.closed => {}
+                // It is dead, or a unix socket that has closed: the look tells which.
+                Ok(_) => break,
+                Err(_shutting_down) => return true,
+            }
+        }
+        match self.stream.socket().glance() {
+            Ok(glance) => glance.dead || (glance.ended && !glance.data),
+            // poll(2) of one good descriptor; if even that fails it cannot be served.
+            Err(_) => true,
+        }
+    }
+
+    fn back_from_the_runtime(self) -> (Arrival, Guest) {
+        let arrival = Arrival {
+            socket: self.stream.into_socket(),
+            addr: self.guest.client(),
+            local: self.local,
+            at: clock::now(),
+            place: self.place,
+        };
+        (arrival, self.guest)
+    }
+}
+
+// === impl Rope ===
+
+impl Wake for Rope {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Nobody hears it when nobody waits any more.
+        let _ = self.bell.send(self.number);
+    }
+}
