@@ -1,6 +1,10 @@
 //! Identities. Each is its own type, so that one is never taken for another.
 
-use std::fmt;
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,3 +38,29 @@ id!(
     /// One generation of a service's backend: the current one, or one that drains.
     GenerationId
 );
+
+/// A table by client.
+pub type ConnMap<V> = HashMap<ConnId, V, BuildHasherDefault<Counted>>;
+
+/// A hash for numbers that we count up ourselves, and that nobody can choose so that they collide.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counted(u64);
+
+// === impl Counted ===
+
+impl Hasher for Counted {
+    fn write_u64(&mut self, number: u64) {
+        // Fibonacci hashing (Knuth, TAOCP 6.4): the table looks at the highest bits and the lowest.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

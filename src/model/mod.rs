@@ -20,7 +20,7 @@ pub use definition::{
     Access, Account, Balance, CommandTimeouts, Definition, Environment, IdleOn, IdlePolicy, Limits,
     Mode, Origin, Policy, Recipe, Timeouts, WakeOn,
 };
-pub use ids::{CommandId, ConnId, GenerationId, ProbeId};
+pub use ids::{CommandId, ConnId, ConnMap, GenerationId, ProbeId};
 pub use name::{ServiceName, Slug};
 pub use outcome::{End, Outcome, Side};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersion, TrustedSource, TrustedSources};

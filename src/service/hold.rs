@@ -20,40 +20,42 @@ pub(super) struct Held {
     pub(super) deadline: Option<Timestamp>,
     /// The next connect is not tried before this: the last one has just failed.
     pub(super) not_before: Option<Timestamp>,
-    /// Where START decides for each connection: its own wake. Boxed: few have one, and every client
-    /// is moved in and out of the queue.
+    /// Where START decides for each connection: its own wake. Boxed: few have one.
     pub(super) attempt: Option<Box<Wake>>,
     /// `false`: the client has left or was refused, and only its START is still waited for.
     pub(super) present: bool,
 }
 
 /// The held clients, oldest first (identities grow in the order of accept).
+///
+/// Boxed: every client goes through here and on to those that are being connected, and a node of
+/// such a tree has eleven places.
 #[derive(Debug, Default)]
-pub(super) struct HoldQueue(BTreeMap<ConnId, Held>);
+pub(super) struct HoldQueue(BTreeMap<ConnId, Box<Held>>);
 
 impl HoldQueue {
-    pub(super) fn insert(&mut self, conn: ConnId, held: Held) {
+    pub(super) fn insert(&mut self, conn: ConnId, held: Box<Held>) {
         self.0.insert(conn, held);
     }
 
     pub(super) fn get(&self, conn: ConnId) -> Option<&Held> {
-        self.0.get(&conn)
+        self.0.get(&conn).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Held> {
-        self.0.get_mut(&conn)
+        self.0.get_mut(&conn).map(Box::as_mut)
     }
 
-    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Held> {
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Box<Held>> {
         self.0.remove(&conn)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Held)> {
-        self.0.iter().map(|(conn, held)| (*conn, held))
+        self.0.iter().map(|(conn, held)| (*conn, &**held))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Held)> {
-        self.0.iter_mut().map(|(conn, held)| (*conn, held))
+        self.0.iter_mut().map(|(conn, held)| (*conn, &mut **held))
     }
 
     /// Clients that are still there.

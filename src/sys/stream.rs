@@ -77,7 +77,8 @@ impl Stream {
         let stream = Self::new(Socket::begin_connect(addr, first)?)?;
         // On loopback the handshake is over before connect returns, though it says EINPROGRESS.
         if !stream.socket().is_connected(addr)? {
-            timeout(limit, stream.connected(addr)).await??;
+            // Boxed: rarer, and the way of every client would be as large.
+            Box::pin(timeout(limit, stream.connected(addr))).await??;
         }
         if stream.socket().is_self_connected(addr)? {
             // Reset, so that no TIME_WAIT keeps the port from the backend.

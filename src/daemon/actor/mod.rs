@@ -26,8 +26,8 @@ use super::{
 use crate::{
     command::{Canceller, Runner},
     model::{
-        ClientAddr, CommandId, ConnId, Definition, Destination, End, GenerationId, LocalAddr,
-        ProbeId, Timestamp,
+        ClientAddr, CommandId, ConnId, ConnMap, Definition, Destination, End, GenerationId,
+        LocalAddr, ProbeId, Timestamp,
     },
     relay::Activity,
     service::{ConnectFailure, Input, Record, Report, Service, Snapshot, lifecycle::Table},
@@ -73,7 +73,7 @@ pub(super) struct Actor {
     inbox: mpsc::UnboundedReceiver<Message>,
     to_self: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
-    clients: HashMap<ConnId, Conversation>,
+    clients: ConnMap<Conversation>,
     next_conn: u64,
     commands: HashMap<CommandId, Canceller>,
     probes: HashMap<ProbeId, tokio::task::AbortHandle>,
@@ -126,7 +126,7 @@ impl Actor {
             inbox,
             to_self,
             shared,
-            clients: HashMap::new(),
+            clients: ConnMap::default(),
             next_conn: 0,
             commands: HashMap::new(),
             probes: HashMap::new(),

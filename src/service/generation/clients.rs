@@ -6,7 +6,7 @@ use crate::service::hold::Held;
 use crate::service::idle::Inquiry;
 
 impl Generation {
-    pub(in crate::service) fn connecting(&mut self, conn: ConnId, held: Held) {
+    pub(in crate::service) fn connecting(&mut self, conn: ConnId, held: Box<Held>) {
         self.counted += usize::from(!held.ignored);
         self.connecting.insert(conn, held);
     }
@@ -38,7 +38,7 @@ impl Generation {
         &mut self,
         conn: ConnId,
         cx: &mut Cx<'_>,
-    ) -> Option<Held> {
+    ) -> Option<Box<Held>> {
         let held = self.connecting.remove(&conn)?;
         self.one_less(held.ignored, cx);
         Some(held)

@@ -5,11 +5,7 @@ mod ending;
 mod idling;
 mod waking;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     hold::Held,
@@ -20,8 +16,8 @@ use super::{
     wake::{Beginning, Wake},
 };
 use crate::model::{
-    Action, ClientAddr, CommandId, CommandLine, CommandOutcome, CommandRequest, ConnId, Definition,
-    Destination, GenerationId, LocalAddr, Mode, ProbeId, Recipe, Timestamp,
+    Action, ClientAddr, CommandId, CommandLine, CommandOutcome, CommandRequest, ConnId, ConnMap,
+    Definition, Destination, GenerationId, LocalAddr, Mode, ProbeId, Recipe, Timestamp,
 };
 
 /// What every step may use: the moment, the configuration, identities, and where outputs go.
@@ -63,9 +59,9 @@ pub(super) struct Generation {
     /// closes is taken for one that is not ready.
     pub(super) settled: bool,
     /// Clients that are being connected; they are held again if no destination can be reached.
-    pub(super) connecting: BTreeMap<ConnId, Held>,
+    pub(super) connecting: BTreeMap<ConnId, Box<Held>>,
     /// Open relays.
-    pub(super) relays: HashMap<ConnId, Relay>,
+    pub(super) relays: ConnMap<Relay>,
     /// How many of both keep it awake (monitors do not): counted, for there may be thousands.
     counted: usize,
     /// Whether it is to end, once it is Asleep or Awake.
@@ -191,7 +187,7 @@ impl Generation {
             uptime: None,
             settled: true,
             connecting: BTreeMap::new(),
-            relays: HashMap::new(),
+            relays: ConnMap::default(),
             counted: 0,
             retire: None,
             failure: None,

@@ -44,7 +44,7 @@ impl Service {
         }
         self.held.insert(
             conn,
-            Held {
+            Box::new(Held {
                 client,
                 local,
                 ignored,
@@ -54,7 +54,7 @@ impl Service {
                 not_before: None,
                 attempt: None,
                 present: true,
-            },
+            }),
         );
     }
 
@@ -99,10 +99,9 @@ impl Service {
     /// How long this client has been held; that goes on while it is being connected.
     fn held_for(&self, conn: ConnId, now: Timestamp) -> Duration {
         let mut generations = std::iter::once(&self.current).chain(&self.old);
-        let held = self
-            .held
-            .get(conn)
-            .or_else(|| generations.find_map(|generation| generation.connecting.get(&conn)));
+        let held = self.held.get(conn).or_else(|| {
+            generations.find_map(|generation| generation.connecting.get(&conn).map(Box::as_ref))
+        });
         held.map_or(Duration::ZERO, |held| now.since(held.since))
     }
 

@@ -21,7 +21,7 @@ use super::{
     record::Record,
 };
 use crate::model::{
-    ClientAddr, CommandId, CommandOutcome, ConnId, Definition, Destination, Mode, ProbeId,
+    ClientAddr, CommandId, CommandOutcome, ConnMap, Definition, Destination, Mode, ProbeId,
     Timestamp,
 };
 
@@ -53,7 +53,7 @@ pub struct Service {
     /// Somebody other than a client wants it awake.
     wanted: Option<Cause>,
     /// Every client that is held or relayed.
-    clients: HashMap<ConnId, ClientAddr>,
+    clients: ConnMap<ClientAddr>,
     per_source: HashMap<IpAddr, usize>,
     retiring: Option<Retiring>,
     persisted: Option<Record>,
@@ -139,7 +139,7 @@ impl Service {
             old: Vec::new(),
             held: HoldQueue::default(),
             back_off: BackOff::default(),
-            clients: HashMap::new(),
+            clients: ConnMap::default(),
             per_source: HashMap::new(),
             retiring: None,
             persisted: record,
