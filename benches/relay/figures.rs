@@ -89,7 +89,21 @@ pub struct Ratio {
     pub least: f64,
     /// The most of any round.
     pub most: f64,
+    /// Round by round, where there are rounds enough to say.
+    pub paired: Option<Paired>,
 }
+
+/// The mean of the rounds' own ratios. A machine that is faster in one minute than in the next
+/// spoils medians of a few rounds; it hardly spoils what was measured one right after the other.
+pub struct Paired {
+    /// The geometric mean, without the first and the last tenth.
+    pub mean: f64,
+    /// Its standard error, as a part of it.
+    pub error: f64,
+}
+
+/// Fewer rounds than that say nothing about their error.
+const ROUNDS_TO_PAIR: usize = 6;
 
 /// What became of a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,10 +323,37 @@ impl Ratio {
             median: medians.map_or(f64::NAN, |(ours, theirs)| ours / theirs),
             least: each().fold(f64::INFINITY, f64::min),
             most: each().fold(f64::NEG_INFINITY, f64::max),
+            paired: Paired::of(each().map(f64::ln).collect()),
         }
     }
 
     fn json(&self) -> Value {
-        json!({ "medians": self.median, "least": self.least, "most": self.most })
+        let paired = self.paired.as_ref();
+        json!({
+            "medians": self.median,
+            "least": self.least,
+            "most": self.most,
+            "paired": paired.map(|paired| json!({ "mean": paired.mean, "error": paired.error })),
+        })
+    }
+}
+
+// === impl Paired ===
+
+impl Paired {
+    fn of(mut logarithms: Vec<f64>) -> Option<Self> {
+        if logarithms.len() < ROUNDS_TO_PAIR {
+            return None;
+        }
+        logarithms.sort_by(f64::total_cmp);
+        let tenth = logarithms.len() / 10;
+        let kept = &logarithms[tenth..logarithms.len() - tenth];
+        let count = kept.len() as f64;
+        let mean = kept.iter().sum::<f64>() / count;
+        let squares: f64 = kept.iter().map(|one| (one - mean).powi(2)).sum();
+        Some(Self {
+            mean: mean.exp(),
+            error: (squares / (count - 1.0) / count).sqrt(),
+        })
     }
 }

@@ -82,6 +82,7 @@ fn comparison(line: &Line) -> String {
             median,
             least,
             most,
+            paired,
         },
     )) = &line.rival
     else {
@@ -91,7 +92,12 @@ fn comparison(line: &Line) -> String {
         Verdict::None => String::new(),
         verdict => format!("{} {}", line.subject.bar.words(), verdict.word()),
     };
-    format!("   {median:5.3} of {rival:<12} {least:5.3}..{most:5.3}  {verdict:<16}{siblings}")
+    let paired = paired.as_ref().map_or(String::new(), |paired| {
+        format!("   paired {:.3} +- {:.3}", paired.mean, paired.error)
+    });
+    format!(
+        "   {median:5.3} of {rival:<12} {least:5.3}..{most:5.3}  {verdict:<16}{siblings}{paired}"
+    )
 }
 
 fn width(candidate: &Candidate) -> usize {
