@@ -42,7 +42,8 @@ id!(
 /// A table by client.
 pub type ConnMap<V> = HashMap<ConnId, V, BuildHasherDefault<Counted>>;
 
-/// A hash for numbers that we count up ourselves, and that nobody can choose so that they collide.
+/// A hash for numbers that we count up ourselves: nobody can choose them. Whoever ended all but
+/// some of its connections could at most make these collide, which limits on connections bound.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Counted(u64);
 

@@ -327,7 +327,7 @@ async fn acknowledged(stream: &Stream) {
             .socket()
             .unacknowledged()
             .is_ok_and(|bytes| bytes > 0)
-        && stream.socket().glance().is_ok_and(|glance| !glance.dead)
+        && stream.socket().is_alive()
     {
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST);

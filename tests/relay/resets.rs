@@ -1,7 +1,7 @@
 //! RST: passed on as RST, after every byte that came before it.
 
 use std::{
-    io::{ErrorKind, Write},
+    io::{ErrorKind, Read, Write},
     mem::MaybeUninit,
     time::Duration,
 };
@@ -329,5 +329,55 @@ fn a_reply_that_ended_before_its_reset_is_complete() {
         assert_eq!(client.hear_all(), b"reply");
         let outcome = relay.outcome();
         assert_eq!((outcome.end, outcome.ended_by), (End::Reset, Side::Backend));
+    }
+}
+
+/// The state of a socket of this process, as `/proc/net/tcp` has it, by its two ports.
+fn tcp_state(local: u16, peer: u16) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ends = [format!(":{local:04X}"), format!(":{peer:04X}")];
+    table.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let found = ends
+            .iter()
+            .all(|end| fields.next().is_some_and(|at| at.ends_with(end)));
+        found.then(|| fields.next().map(str::to_owned)).flatten()
+    })
+}
+
+#[test]
+fn a_reply_that_is_still_on_its_way_survives_the_reset_behind_it() {
+    // Both FINs have gone by the client's socket, which poll(2) then calls hung up; it is alive,
+    // and has not acknowledged all. The rest of the upload dies with the backend.
+    const CLOSING: &str = "0B";
+    for tuning in tunings() {
+        let setup = Setup {
+            client: Kind::Narrow,
+            backend: Kind::Narrow,
+            tuning,
+            limits: LIMITS,
+        };
+        let (mut client, mut backend, relay) = setup.run().split();
+        client.fill();
+        client.end();
+        let reply = noise(5_000, 17);
+        backend.say(&reply);
+        backend.end();
+        let port =
+            |addr: std::io::Result<socket2::SockAddr>| addr.unwrap().as_socket().unwrap().port();
+        let own = port(client.sock().local_addr());
+        let relays = port(client.sock().peer_addr());
+        // The client's FIN is behind what it has sent.
+        while tcp_state(relays, own).as_deref() != Some(CLOSING) {
+            backend.hear(100);
+        }
+        backend.reset();
+        // Time to do wrong: nothing tells that the relay has heard of it and still waits.
+        std::thread::park_timeout(Duration::from_millis(50));
+        let mut got = client.hear(1);
+        // Whether FIN or RST comes after it: both have been said.
+        let _ = client.read_to_end(&mut got);
+        assert_same(&got, &reply);
+        assert_eq!(relay.outcome().ended_by, Side::Backend);
     }
 }

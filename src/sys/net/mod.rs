@@ -277,7 +277,17 @@ impl Socket {
         Ok(usize::try_from(bytes).unwrap_or(0))
     }
 
-    /// Looks, without reading and without taking an error.
+    /// Whether the connection is still one: not reset, not timed out, not over on both sides.
+    /// After both FINs this tells what poll(2) does not: it calls that hung up, though what was
+    /// sent may be on its way. Takes no error.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        // getpeername(2) says ENOTCONN of a closed one (`inet_getname` in net/ipv4/af_inet.c).
+        self.peer_addr().is_ok()
+    }
+
+    /// Looks, without reading and without taking an error; for a socket on which we have not shut
+    /// down anything.
     ///
     /// # Errors
     /// Those of poll(2) and ioctl(2).
@@ -291,7 +301,7 @@ impl Socket {
         Errno::result(unsafe { libc::poll(&raw mut poll, 1, 0) })?;
         let has = |event| poll.revents & event != 0;
         let data = has(libc::POLLIN) && self.pending_input()? > 0;
-        // We have not shut down anything here, so POLLHUP is a dead TCP connection; of a unix
+        // Nothing was shut down by us, so POLLHUP is a dead TCP connection; of a unix
         // socket it is a peer that closed, and what it wrote can still be read.
         let hung_up = has(libc::POLLHUP);
         Ok(Glance {
@@ -359,7 +369,7 @@ fn open(domain: Domain) -> io::Result<socket2::Socket> {
     socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
 }
 
-/// What every TCP socket of ours has.
+/// What listeners pass on to those they accept, and what others made has.
 fn tune(fd: BorrowedFd<'_>) -> io::Result<()> {
     let sock = SockRef::from(&fd);
     // A relay passes on what it gets when it gets it; waiting for more costs 40 ms.
