@@ -133,6 +133,25 @@ fn a_wake_that_does_not_end_is_given_up_at_drain_timeout() {
 }
 
 #[test]
+fn a_client_that_is_connected_only_after_drain_timeout_is_cut_as_well() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let mut daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nSTART_CMD={}\nSETTLE_TIME=2s\nDRAIN_TIMEOUT=200ms\n",
+        stage.cue("")
+    ));
+    let client = connect(front);
+    let start = stage.called("start");
+    let backend = Backend::at(back);
+    start.succeeds();
+    // For SETTLE_TIME it is being connected, and not yet relayed.
+    let _server = backend.accept();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ends(), Some(0));
+    is_reset(client);
+}
+
+#[test]
 fn a_backend_survives_a_killed_daemon_and_is_adopted_by_the_next() {
     let stage = Stage::new();
     let (front, back) = (stage.address(), stage.address());

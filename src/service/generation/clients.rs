@@ -1,9 +1,10 @@
 //! The clients of a generation: those that are connected, and the open relays.
 
 use super::{Cx, Generation, Phase, Relay};
-use crate::model::{ConnId, Destination, IdleOn, Timestamp};
+use crate::model::{ConnId, Destination, End, IdleOn, Timestamp};
 use crate::service::hold::Held;
 use crate::service::idle::Inquiry;
+use crate::service::port::{Output, Report};
 
 impl Generation {
     pub(in crate::service) fn connecting(&mut self, conn: ConnId, held: Box<Held>) {
@@ -11,12 +12,13 @@ impl Generation {
         self.connecting.insert(conn, held);
     }
 
-    /// Whether this was one of its clients.
+    /// Whether this was one of its clients. After DRAIN_TIMEOUT it comes too late, and is cut like
+    /// those that were relayed by then.
     pub(in crate::service) fn connected(
         &mut self,
         conn: ConnId,
         at: Destination,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
     ) -> bool {
         let Some(held) = self.connecting.remove(&conn) else {
             return false;
@@ -30,6 +32,11 @@ impl Generation {
         );
         self.settled = true;
         self.used_by_client(held.ignored, cx);
+        let late = self.retire.is_some_and(|retire| retire.expired);
+        if late && matches!(self.phase, Phase::Draining) {
+            cx.out.push(Output::Cut(conn, End::DrainTimeout));
+            cx.report(Report::DrainTimedOut(1));
+        }
         true
     }
 
