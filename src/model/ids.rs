@@ -40,16 +40,16 @@ id!(
 );
 
 /// A table by client.
-pub type ConnMap<V> = HashMap<ConnId, V, BuildHasherDefault<Counted>>;
+pub type ConnMap<V> = HashMap<ConnId, V, BuildHasherDefault<PlainHasher>>;
 
-/// A hash for numbers that we count up ourselves: nobody can choose them. Whoever ended all but
-/// some of its connections could at most make these collide, which limits on connections bound.
+/// A hash for numbers that we count up ourselves. A client cannot choose its own; one that keeps
+/// few of very many connections could make those collide, but only as many as may be open at once.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Counted(u64);
+pub struct PlainHasher(u64);
 
-// === impl Counted ===
+// === impl PlainHasher ===
 
-impl Hasher for Counted {
+impl Hasher for PlainHasher {
     fn write_u64(&mut self, number: u64) {
         // Fibonacci hashing (Knuth, TAOCP 6.4): the table looks at the highest bits and the lowest.
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);

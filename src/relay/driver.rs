@@ -88,7 +88,8 @@ enum Watch {
     Reads,
     /// It has sent FIN, and would be readable for ever: by whether it can be written to.
     Writes,
-    /// A unix socket's peer has closed, which is no error. There is nothing more to hear.
+    /// A unix socket's peer has closed, which is no error; or both FINs have gone by a TCP socket,
+    /// which "closed" is said of from then on. What is left to deliver has HALF_CLOSE_TIMEOUT.
     Deaf,
 }
 

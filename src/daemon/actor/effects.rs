@@ -145,7 +145,6 @@ impl Actor {
             error!(
                 sleepingd_service = %self.shared.service,
                 "what is awake cannot be written down, a restart will not know it: {e}",
-
             );
         }
     }

@@ -230,7 +230,7 @@ impl Actor {
                 self.commands.remove(&id);
                 debug!(
                     sleepingd_service = %self.shared.service,
-                    "a command {} after {:.3} s",  outcome.exit,
+                    "a command {} after {:.3} s", outcome.exit,
                     outcome.took.as_secs_f64(),
                 );
                 self.step(Input::CommandDone(id, outcome));
@@ -250,7 +250,6 @@ impl Actor {
             Err(e) => error!(
                 sleepingd_service = %self.shared.service,
                 "a bug of ours, the answer of a command or probe is lost: {e}",
-
             ),
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::{Arrival, guest::Guest};
 use crate::{
     daemon::{budget::Place, outcome::Unserved},
-    model::LocalAddr,
+    model::{LocalAddr, Timestamp},
     service::Refusal,
     sys::{clock, stream::Stream},
 };
@@ -72,13 +72,16 @@ impl Waiting {
 
     /// The one that has waited longest, for whom there is room now.
     pub(super) fn pop(&mut self) -> Option<Arrival> {
-        let (mut arrival, guest) = match self.watched.pop_first() {
-            Some((_, watched)) => watched.back_from_the_runtime(),
-            None => self.new.pop_front()?,
+        // It has come to the service in this moment, as one from the listen backlog does.
+        let now = clock::now();
+        let (arrival, guest) = match self.watched.pop_first() {
+            Some((_, watched)) => watched.back_from_the_runtime(now),
+            None => {
+                let (arrival, guest) = self.new.pop_front()?;
+                (Arrival { at: now, ..arrival }, guest)
+            }
         };
         guest.admitted();
-        // It has come to the service in this moment, as one from the listen backlog does.
-        arrival.at = clock::now();
         Some(arrival)
     }
 
@@ -163,12 +166,12 @@ impl Watched {
         }
     }
 
-    fn back_from_the_runtime(self) -> (Arrival, Guest) {
+    fn back_from_the_runtime(self, now: Timestamp) -> (Arrival, Guest) {
         let arrival = Arrival {
             socket: self.stream.into_socket(),
             addr: self.guest.client(),
             local: self.local,
-            at: clock::now(),
+            at: now,
             place: self.place,
         };
         (arrival, self.guest)
