@@ -17,10 +17,9 @@ pub(crate) fn all(bytes: &[u8]) {
         reads_back(definition);
     }
     if !text.contains('\r') {
-        let windows = load(&format!(
-            "\u{feff}{}",
-            text.trim_start_matches('\u{feff}').replace('\n', "\r\n")
-        ));
+        // One mark is taken off a file: a second one is part of the first line.
+        let unmarked = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let windows = load(&format!("\u{feff}{}", unmarked.replace('\n', "\r\n")));
         assert_eq!(
             windows.definitions, loaded.definitions,
             "another end of line"
