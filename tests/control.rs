@@ -69,6 +69,7 @@ impl Server {
 async fn steady(request: Request) -> Response {
     match request {
         Request::Status => Response::Status(Box::new(status())),
+        Request::Release(units) => Response::Released(units),
         Request::Reload => Response::Reloaded(Reloaded {
             services: 1,
             warnings: Vec::new(),

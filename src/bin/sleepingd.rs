@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use sleepingd::{
     config,
-    daemon::{self, Options, StartError},
+    daemon::{self, Options, Scope, StartError},
     sys,
     systemd::{Notifier, journal, sockets},
 };
@@ -45,6 +45,9 @@ struct RunArgs {
     /// Read this file instead of those under /etc/sleepingd
     #[arg(short = 'f', long, value_name = "FILE")]
     config_file: Option<PathBuf>,
+    /// A user's daemon: read the files under ~/.config/sleepingd
+    #[arg(long, conflicts_with = "config_file")]
+    user: bool,
     /// Keep the control socket and what is awake here
     #[arg(long, value_name = "DIR")]
     runtime_directory: Option<PathBuf>,
@@ -58,6 +61,9 @@ struct CheckArgs {
     /// Check this file instead of those under /etc/sleepingd
     #[arg(short = 'f', long, value_name = "FILE")]
     config_file: Option<PathBuf>,
+    /// Check a user's files, under ~/.config/sleepingd
+    #[arg(long, conflicts_with = "config_file")]
+    user: bool,
     /// Check as if systemd handed over a socket of this name (FileDescriptorName=); may be repeated
     #[arg(long = "socket", value_name = "NAME")]
     sockets: Vec<String>,
@@ -81,7 +87,8 @@ fn main() -> ExitCode {
 }
 
 fn check(args: &CheckArgs) -> ExitCode {
-    match daemon::load_for_foreground(args.config_file.as_deref(), &args.sockets) {
+    let scope = Scope::of(args.user);
+    match daemon::load_for_foreground(args.config_file.as_deref(), scope, &args.sockets) {
         Ok(loaded) => {
             for warning in loaded.warnings() {
                 eprintln!("{warning}");
@@ -135,6 +142,7 @@ fn run(args: RunArgs) -> ExitCode {
     };
     let outcome = runtime.block_on(daemon::run(Options {
         config_file: args.config_file,
+        scope: Scope::of(args.user),
         runtime_directory: args.runtime_directory,
         inherited,
         notifier,

@@ -46,6 +46,8 @@ pub struct ReadError {
     pub diagnostics: Vec<Diagnostic>,
     /// The files that could be read, for who must serve what there is.
     pub sound: Vec<SourceFile>,
+    /// Nothing is wrong but that there is no file at all.
+    absence: bool,
 }
 
 /// Whose files are trusted.
@@ -88,6 +90,14 @@ pub fn read_files_under(
         Some(path) => vec![path.to_owned()],
         None => find(base, trust, &mut wrong),
     };
+    let absence = paths.is_empty() && wrong.is_empty();
+    if absence {
+        wrong.push(format!(
+            "there is no configuration: neither {} nor {}/*.conf exists",
+            base.join(MAIN_FILE).display(),
+            base.join(DROP_IN_DIRECTORY).display()
+        ));
+    }
     let mut sound = Vec::new();
     for path in paths {
         match read(&path, trust) {
@@ -102,6 +112,7 @@ pub fn read_files_under(
     Err(ReadError {
         diagnostics: wrong.iter().map(diagnostic).collect(),
         sound,
+        absence,
     })
 }
 
@@ -122,13 +133,6 @@ fn find(base: &Path, trust: Trust, wrong: &mut Vec<String>) -> Vec<PathBuf> {
     match check_directory(&directory, trust).and_then(|()| list(&directory)) {
         Ok(names) => paths.extend(names),
         Err(why) => wrong.push(format!("{}: {why}", directory.display())),
-    }
-    if paths.is_empty() && wrong.is_empty() {
-        wrong.push(format!(
-            "there is no configuration: neither {} nor {}/*.conf exists",
-            main.display(),
-            directory.display()
-        ));
     }
     paths
 }
@@ -226,6 +230,14 @@ impl Trust {
 }
 
 // === impl ReadError ===
+
+impl ReadError {
+    /// Whether nothing is wrong but that there is no file at all.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        self.absence
+    }
+}
 
 impl std::error::Error for ReadError {}
 

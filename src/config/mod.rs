@@ -15,7 +15,7 @@
 //! Nothing here logs, and nothing but [`read_files`] touches the system: whether users, commands
 //! and directories exist is found out when they are used.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 use crate::model::{Definition, Origin, ServiceName};
 
@@ -58,6 +58,8 @@ pub struct Loaded {
     pub inactive: Vec<ServiceName>,
     /// THREADS: relay threads, where a file says how many.
     pub threads: Option<NonZeroUsize>,
+    /// EXIT_IDLE_TIME: how long the daemon stays when everything sleeps. `None` is for ever.
+    pub exit_idle: Option<Duration>,
     /// Every error and every warning, in the order of the files and lines.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -81,6 +83,15 @@ struct Candidate {
     definition: Option<Definition>,
 }
 
+/// What a file says of the daemon, and not of a service.
+#[derive(Debug, Default)]
+struct AboutDaemon {
+    /// THREADS.
+    threads: Option<NonZeroUsize>,
+    /// EXIT_IDLE_TIME, which may say that there is none.
+    exit_idle: Option<Option<Duration>>,
+}
+
 /// Reads the services out of files. `inherited` are the names of the sockets that systemd handed
 /// over: a section may have these alone to listen on.
 ///
@@ -90,16 +101,17 @@ struct Candidate {
 pub fn parse(files: &[SourceFile], inherited: &[String]) -> Loaded {
     let mut report = Report::default();
     let mut candidates = Vec::new();
-    let mut threads = None;
+    let mut about_daemon = AboutDaemon::default();
     for file in files {
         let said = parse_file(file, inherited, &mut candidates, &mut report);
         // As with a key that is there twice in one file.
-        threads = said.or(threads);
+        about_daemon = said.or(about_daemon);
     }
     clashes::check(&mut candidates, &mut report);
     circles::check(&mut candidates, &mut report);
     let mut loaded = Loaded {
-        threads,
+        threads: about_daemon.threads,
+        exit_idle: about_daemon.exit_idle.flatten(),
         ..Loaded::default()
     };
     for candidate in candidates {
@@ -123,16 +135,16 @@ pub fn parse(files: &[SourceFile], inherited: &[String]) -> Loaded {
     loaded
 }
 
-/// Reads one file's services. Returns its THREADS.
+/// Reads one file's services. Returns what it says of the daemon.
 fn parse_file(
     file: &SourceFile,
     inherited: &[String],
     candidates: &mut Vec<Candidate>,
     report: &mut Report,
-) -> Option<NonZeroUsize> {
+) -> AboutDaemon {
     let document = lines::read(&file.text);
     let head = Settings::new(document.head, Place::Head);
-    let threads = Values::of_head(&head).one(&keys::THREADS);
+    let about_daemon = AboutDaemon::of(Values::of_head(&head));
     let source = Source { file, inherited };
     candidates.extend(source.head(&head, report));
     for block in document.sections {
@@ -146,7 +158,7 @@ fn parse_file(
         let settings = Settings::new(block, Place::Anywhere);
         candidates.push(source.section(&settings, &head, report));
     }
-    threads
+    about_daemon
 }
 
 /// A file whose services are being made.
@@ -170,6 +182,25 @@ impl Loaded {
         self.diagnostics
             .iter()
             .filter(|d| d.severity == Severity::Warning)
+    }
+}
+
+// === impl AboutDaemon ===
+
+impl AboutDaemon {
+    fn of(head: Values<'_>) -> Self {
+        Self {
+            threads: head.one(&keys::THREADS),
+            exit_idle: head.one(&keys::EXIT_IDLE_TIME),
+        }
+    }
+
+    /// With what an earlier file says, where this one is silent.
+    fn or(self, earlier: Self) -> Self {
+        Self {
+            threads: self.threads.or(earlier.threads),
+            exit_idle: self.exit_idle.or(earlier.exit_idle),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `GET /v1/status` | 200, [`Status`] |
 //! | `POST /v1/reload` | 200, [`Reloaded`]; 422, [`Errors`], and nothing has changed |
+//! | `POST /v1/release` with [`Units`] | 200, [`Units`]: those whose sockets were closed |
 //!
 //! Within `/v1` fields are only ever added; readers ignore those that they do not know.
 
@@ -11,12 +12,33 @@ use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 /// What a client wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// How is everything?
     Status,
     /// Read the configuration again.
     Reload,
+    /// Close the sockets that these generated units gave, which systemd has stopped. Those that a
+    /// section claims stay.
+    Release(Units),
+}
+
+/// Where it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// [`Request::Status`].
+    Status,
+    /// [`Request::Reload`].
+    Reload,
+    /// [`Request::Release`].
+    Release,
+}
+
+/// Units of systemd.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Units {
+    /// Their names.
+    pub units: Vec<String>,
 }
 
 /// What it gets.
@@ -28,6 +50,8 @@ pub enum Response {
     Reloaded(Reloaded),
     /// The configuration has errors, and the old one stays in force.
     Rejected(Errors),
+    /// To [`Request::Release`].
+    Released(Units),
     /// The daemon shuts down, and takes no more requests.
     Stopping,
 }
@@ -223,15 +247,41 @@ pub enum RouteError {
 // === impl Request ===
 
 impl Request {
-    /// Every request.
-    const ALL: [Self; 2] = [Self::Status, Self::Reload];
+    /// Where it is asked for.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        match self {
+            Self::Status => Route::Status,
+            Self::Reload => Route::Reload,
+            Self::Release(_) => Route::Release,
+        }
+    }
+
+    /// What is said beside the route: JSON, or nothing.
+    ///
+    /// # Errors
+    /// None in practice: these types have neither maps with odd keys nor fallible parts.
+    pub fn body(&self) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Self::Status | Self::Reload => Ok(Vec::new()),
+            Self::Release(units) => serde_json::to_vec(units),
+        }
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    /// Every route.
+    const ALL: [Self; 3] = [Self::Status, Self::Reload, Self::Release];
 
     /// How it is asked for.
     #[must_use]
-    pub fn route(self) -> (Method, &'static str) {
+    pub fn method_and_path(self) -> (Method, &'static str) {
         match self {
             Self::Status => (Method::GET, "/v1/status"),
             Self::Reload => (Method::POST, "/v1/reload"),
+            Self::Release => (Method::POST, "/v1/release"),
         }
     }
 
@@ -241,10 +291,10 @@ impl Request {
     /// Where that is nothing.
     pub fn of(method: &Method, path: &str) -> Result<Self, RouteError> {
         let mut allow = None;
-        for request in Self::ALL {
-            let (its_method, its_path) = request.route();
+        for route in Self::ALL {
+            let (its_method, its_path) = route.method_and_path();
             if its_path == path && its_method == *method {
-                return Ok(request);
+                return Ok(route);
             }
             if its_path == path {
                 allow = Some(its_method);
@@ -253,6 +303,18 @@ impl Request {
         Err(match allow {
             Some(allow) => RouteError::Method { allow },
             None => RouteError::NotFound(path.to_owned()),
+        })
+    }
+
+    /// The request, with what was said beside the route.
+    ///
+    /// # Errors
+    /// Where that cannot be understood.
+    pub fn with(self, body: &[u8]) -> serde_json::Result<Request> {
+        Ok(match self {
+            Self::Status => Request::Status,
+            Self::Reload => Request::Reload,
+            Self::Release => Request::Release(serde_json::from_slice(body)?),
         })
     }
 }
@@ -264,7 +326,7 @@ impl Response {
     #[must_use]
     pub fn code(&self) -> StatusCode {
         match self {
-            Self::Status(_) | Self::Reloaded(_) => StatusCode::OK,
+            Self::Status(_) | Self::Reloaded(_) | Self::Released(_) => StatusCode::OK,
             Self::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -279,6 +341,7 @@ impl Response {
             Self::Status(status) => serde_json::to_vec(status),
             Self::Reloaded(reloaded) => serde_json::to_vec(reloaded),
             Self::Rejected(errors) => serde_json::to_vec(errors),
+            Self::Released(units) => serde_json::to_vec(units),
             Self::Stopping => serde_json::to_vec(&Errors::one("the daemon is shutting down")),
         }?;
         json.push(b'\n');
@@ -319,15 +382,23 @@ mod tests {
 
     #[test]
     fn every_request_is_found_by_its_own_route_alone() {
-        for request in Request::ALL {
-            let (method, path) = request.route();
-            assert_eq!(Request::of(&method, path), Ok(request));
+        let units = vec!["a.socket".to_owned()];
+        for request in [
+            Request::Status,
+            Request::Reload,
+            Request::Release(Units { units }),
+        ] {
+            let route = request.route();
+            let (method, path) = route.method_and_path();
+            assert_eq!(Route::of(&method, path), Ok(route));
             assert_eq!(
-                Request::of(&Method::DELETE, path),
+                Route::of(&Method::DELETE, path),
                 Err(RouteError::Method { allow: method })
             );
+            assert_eq!(route.with(&request.body().unwrap()).unwrap(), request);
         }
-        let nothing = Request::of(&Method::GET, "/v1/statu");
+        assert!(Route::Release.with(b"").is_err());
+        let nothing = Route::of(&Method::GET, "/v1/statu");
         assert_eq!(nothing, Err(RouteError::NotFound("/v1/statu".to_owned())));
     }
 

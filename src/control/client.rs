@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{StatusCode, body::Bytes, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
-use super::api::{Errors, Reloaded, Request, Status};
+use super::api::{Errors, Reloaded, Request, Status, Units};
 use crate::model::duration;
 
 /// An answer may be this long.
@@ -90,7 +90,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.ask(Request::Status).await
+        self.ask(&Request::Status).await
     }
 
     /// Has the configuration read again, and waits until it is in force.
@@ -98,10 +98,19 @@ impl Client {
     /// # Errors
     /// [`ClientError::Rejected`] where it has errors; else see [`ClientError`].
     pub async fn reload(&self) -> Result<Reloaded, ClientError> {
-        self.ask(Request::Reload).await
+        self.ask(&Request::Reload).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
+    /// Has the sockets of these generated units closed, which systemd has stopped. Says which
+    /// were.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn release(&self, units: Vec<String>) -> Result<Units, ClientError> {
+        self.ask(&Request::Release(Units { units })).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
         let (code, json) = timeout(self.limit, exchange(&self.path, request))
             .await
             .unwrap_or(Err(ClientError::Slow(self.limit)))?;
@@ -120,18 +129,21 @@ impl Client {
     }
 }
 
-async fn exchange(path: &Path, request: Request) -> Result<(StatusCode, Bytes), ClientError> {
+async fn exchange(path: &Path, request: &Request) -> Result<(StatusCode, Bytes), ClientError> {
     let stream = connect(path).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(garbled)?;
-    let (method, target) = request.route();
+    let (method, target) = request.route().method_and_path();
+    let body = request
+        .body()
+        .map_err(|error| ClientError::Garbled(error.to_string()))?;
     let request = hyper::Request::builder()
         .method(method)
         .uri(target)
         // HTTP/1.1 wants one; a unix socket has none.
         .header(HOST, "localhost")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(Bytes::from(body)))
         .map_err(|error| ClientError::Garbled(error.to_string()))?;
     let mut answer = pin!(async {
         let response = sender.send_request(request).await.map_err(garbled)?;

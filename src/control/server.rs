@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::api::{Errors, Request, Response, RouteError};
+use super::api::{Errors, Request, Response, Route, RouteError};
 
 /// Clients at once; the others wait in the backlog.
 const CLIENT_LIMIT: usize = 32;
@@ -140,23 +140,27 @@ where
     F: Future<Output = Response>,
 {
     let (head, body) = request.into_parts();
-    let asked = match Request::of(&head.method, head.uri.path()) {
-        Ok(asked) => asked,
+    let route = match Route::of(&head.method, head.uri.path()) {
+        Ok(route) => route,
         Err(RouteError::NotFound(path)) => {
             return refusal(StatusCode::NOT_FOUND, format!("there is no {path}"));
         }
         Err(RouteError::Method { allow }) => return wrong_method(&head.method, &allow),
     };
-    // No request has a use for its body yet, but it must be read for the answer to be.
-    match timeout(READ_LIMIT, Limited::new(body, BODY_LIMIT).collect()).await {
-        Ok(Ok(_)) => {}
+    // Also where there is no use for it: it must be read for the answer to be.
+    let body = match timeout(READ_LIMIT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let text = format!("the body is longer than {BODY_LIMIT} bytes");
             return refusal(StatusCode::PAYLOAD_TOO_LARGE, text);
         }
         Ok(Err(error)) => return refusal(StatusCode::BAD_REQUEST, error.to_string()),
         Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
-    }
+    };
+    let asked = match route.with(&body) {
+        Ok(asked) => asked,
+        Err(error) => return refusal(StatusCode::BAD_REQUEST, format!("the body: {error}")),
+    };
     let response = handler(asked).await;
     match response.json() {
         Ok(json) => reply(response.code(), json),

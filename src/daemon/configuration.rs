@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 
-use super::records::write_atomically;
+use super::{records::write_atomically, scope::Scope};
 use crate::{
     config::{self, Diagnostic, Loaded, ReadError, Severity, SourceFile},
     sys,
@@ -40,6 +40,8 @@ pub(super) struct Configuration {
 pub(super) struct Source {
     /// `-f FILE`.
     pub(super) explicit: Option<PathBuf>,
+    /// Whose files are read where no other is named.
+    pub(super) scope: Scope,
     /// Where the last good files are kept.
     pub(super) runtime: Option<PathBuf>,
 }
@@ -50,11 +52,63 @@ pub(super) struct Source {
 /// Every error there is, among the warnings.
 pub fn load_for_foreground(
     explicit: Option<&Path>,
+    scope: Scope,
     inherited: &[String],
 ) -> Result<Loaded, ConfigurationError> {
-    let files = config::read_files(explicit, nix::unistd::geteuid().is_root())
-        .map_err(|e| unread(e, inherited))?;
+    let files = read(explicit, scope).map_err(|e| unread(e, inherited))?;
     check(config::parse(&files, inherited))
+}
+
+/// What a generator makes sockets of: what the daemon will serve, so as far as that can be said
+/// before it runs. In its runtime directory it leaves the files that were last good.
+///
+/// Comes with what is wrong, in lines; nothing is wrong where there is no file at all.
+#[must_use]
+pub fn load_for_generator(scope: Scope) -> (Loaded, Vec<String>) {
+    let source = Source {
+        explicit: None,
+        scope,
+        runtime: scope.runtime(),
+    };
+    if scope.configuration().is_none_or(|base| !base.exists()) {
+        return (Loaded::default(), Vec::new());
+    }
+    let wrong = match check_for_generator(scope) {
+        Ok(loaded) => return (loaded, Vec::new()),
+        Err(wrong) => wrong,
+    };
+    let mut lines: Vec<String> = wrong.errors().map(ToString::to_string).collect();
+    let (loaded, served) = source.second_best(parse_named);
+    lines.push(format!("{wrong}; {served}"));
+    (loaded, lines)
+}
+
+/// Reads and checks the files, as a generator does. No file is no error: there is nothing to make.
+///
+/// # Errors
+/// Every error there is, among the warnings.
+pub fn check_for_generator(scope: Scope) -> Result<Loaded, ConfigurationError> {
+    match read(None, scope) {
+        Ok(files) => check(parse_named(&files)),
+        Err(e) if e.is_absence() => Ok(Loaded::default()),
+        Err(e) => Err(unread(e, &[])),
+    }
+}
+
+/// As if systemd handed over a socket for each section: whether it does is not known yet, and a
+/// section that has nothing else to listen on has no say in what the others get.
+fn parse_named(files: &[SourceFile]) -> Loaded {
+    let blind = config::parse(files, &[]);
+    let names: Vec<String> = blind.broken.iter().map(ToString::to_string).collect();
+    config::parse(files, &names)
+}
+
+fn read(explicit: Option<&Path>, scope: Scope) -> Result<Vec<SourceFile>, ReadError> {
+    let root = nix::unistd::geteuid().is_root();
+    match (explicit, scope.configuration()) {
+        (None, Some(base)) => config::read_files_under(&base, None, root),
+        (explicit, _) => config::read_files(explicit, root),
+    }
 }
 
 /// Users and groups that are not there, which the files alone cannot tell. No errors: a name
@@ -113,6 +167,13 @@ impl ConfigurationError {
 }
 
 impl Source {
+    /// The file that most people write in.
+    pub(super) fn usual_file(&self) -> PathBuf {
+        let under = |base: PathBuf| base.join("sleepingd.conf");
+        let usual = || self.scope.configuration().map(under);
+        self.explicit.clone().or_else(usual).unwrap_or_default()
+    }
+
     /// What the files say, and nothing else will do; they become the last good ones.
     pub(super) fn load(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
         let files = self.read().map_err(|e| unread(e, inherited))?;
@@ -136,19 +197,7 @@ impl Source {
             Err(wrong) => wrong,
         };
         wrong.log();
-        let last_good = self
-            .last_good()
-            .map(|files| config::parse(&files, inherited));
-        let (loaded, served) = match last_good.filter(|loaded| loaded.errors().next().is_none()) {
-            Some(loaded) => (loaded, "the last good configuration is served"),
-            None => {
-                let sound = self.read().unwrap_or_else(|e| e.sound);
-                (
-                    config::parse(&sound, inherited),
-                    "the sections that are sound are served",
-                )
-            }
-        };
+        let (loaded, served) = self.second_best(|files| config::parse(files, inherited));
         let first = wrong.errors().next().map(ToString::to_string);
         let caveat = format!(
             "{wrong}, {served}; mend it and reload: {}",
@@ -161,8 +210,20 @@ impl Source {
         }
     }
 
+    /// What is served where the files have errors, and how that is said.
+    fn second_best(&self, parse: impl Fn(&[SourceFile]) -> Loaded) -> (Loaded, &'static str) {
+        let last_good = self.last_good().map(|files| parse(&files));
+        match last_good.filter(|loaded| loaded.errors().next().is_none()) {
+            Some(loaded) => (loaded, "the last good configuration is served"),
+            None => {
+                let sound = self.read().unwrap_or_else(|e| e.sound);
+                (parse(&sound), "the sections that are sound are served")
+            }
+        }
+    }
+
     fn read(&self) -> Result<Vec<SourceFile>, ReadError> {
-        config::read_files(self.explicit.as_deref(), nix::unistd::geteuid().is_root())
+        read(self.explicit.as_deref(), self.scope)
     }
 
     fn keep(&self, files: &[SourceFile]) {

@@ -4,14 +4,14 @@
 //! duplicates. So a socket that loses its section keeps its place (and resets whoever connects),
 //! and gets it back when the section comes back.
 
-use std::os::fd::AsFd;
+use std::{collections::BTreeSet, os::fd::AsFd};
 
 use tracing::{error, info, warn};
 
 use crate::{
-    model::{Definition, ListenAddr, Slug},
+    model::{Definition, ListenAddr, ServiceName, Slug},
     sys::net::ListenSocket,
-    systemd::{notify::Notifier, sockets::Named},
+    systemd::{generator::unit_name, notify::Notifier, sockets::Named},
 };
 
 /// Names of ports that we bound, in systemd's descriptor store, begin so.
@@ -65,6 +65,8 @@ pub(super) struct Allotment {
     pub(super) errors: Vec<String>,
     /// Sockets that nobody claims, newly so: whoever connects is to be reset.
     pub(super) unclaimed: Vec<ListenSocket>,
+    /// The generated socket units whose addresses we have bound ourselves.
+    pub(super) held: BTreeSet<String>,
 }
 
 impl Sockets {
@@ -134,7 +136,32 @@ impl Sockets {
             allotment.shares.push(share);
         }
         allotment.unclaimed = self.newly_unclaimed();
+        allotment.held = self.held(definitions);
         allotment
+    }
+
+    fn held(&self, definitions: &[&Definition]) -> BTreeSet<String> {
+        let mut units = BTreeSet::new();
+        for definition in definitions {
+            // By its own words: a socket that came back from the store says its address in others.
+            for addr in &definition.listen {
+                let ours = |owned: &&Owned| {
+                    matches!(owned.origin, Origin::Bound(_))
+                        && owned.claimed.as_ref() == Some(&definition.slug)
+                        && owned.serves(addr)
+                };
+                if self.all.iter().any(|owned| ours(&owned)) {
+                    units.insert(unit_name(&definition.slug, addr));
+                }
+            }
+        }
+        units
+    }
+
+    /// Whether systemd keeps all of them when the process ends: whoever connects starts it again.
+    pub(super) fn are_all_inherited(&self) -> bool {
+        let inherited = |owned: &Owned| matches!(owned.origin, Origin::Inherited(_));
+        !self.all.is_empty() && self.all.iter().all(inherited)
     }
 
     fn claim_by_name(&mut self, definition: &Definition) {
@@ -226,7 +253,6 @@ impl Sockets {
     }
 
     fn newly_unclaimed(&mut self) -> Vec<ListenSocket> {
-        let mut duplicates = Vec::new();
         for owned in &mut self.all {
             if owned.claimed.is_some() {
                 owned.refused = false;
@@ -237,11 +263,32 @@ impl Sockets {
                     owned.describe()
                 );
             }
-            if owned.claimed.is_none() {
-                duplicates.extend(owned.duplicate());
-            }
         }
-        duplicates
+        self.all_unclaimed()
+    }
+
+    /// Duplicates of those that nobody claims.
+    pub(super) fn all_unclaimed(&self) -> Vec<ListenSocket> {
+        let unclaimed = self.all.iter().filter(|owned| owned.claimed.is_none());
+        unclaimed.filter_map(Owned::duplicate).collect()
+    }
+
+    /// Closes what these generated units gave and nobody claims: systemd has stopped them, and the
+    /// ports are to be closed. Says which they were.
+    pub(super) fn release(&mut self, units: &[String]) -> Vec<String> {
+        let mut released = Vec::new();
+        self.all.retain(|owned| {
+            let unit = owned.generated_unit().filter(|_| owned.claimed.is_none());
+            match unit.filter(|unit| units.contains(unit)) {
+                Some(unit) => {
+                    info!("{} is closed, its unit is gone", owned.describe());
+                    released.push(unit);
+                    false
+                }
+                None => true,
+            }
+        });
+        released
     }
 
     /// Removes the unix sockets that we bound; the process ends, and nobody listens there.
@@ -258,6 +305,16 @@ impl Sockets {
 }
 
 impl Owned {
+    /// The name of the generated unit that gave it, if one did: its name is the slug then.
+    fn generated_unit(&self) -> Option<String> {
+        let Origin::Inherited(name) = &self.origin else {
+            return None;
+        };
+        let slug = ServiceName::new(name.as_str()).slug()?;
+        let addr = self.socket.listen_addr().ok()?;
+        (slug.as_str() == name).then(|| unit_name(&slug, &addr))
+    }
+
     fn serves(&self, addr: &ListenAddr) -> bool {
         self.socket.serves(addr).unwrap_or(false)
     }

@@ -13,6 +13,8 @@
 //! | `budget` | descriptors: so many for clients, the rest held back for commands |
 //! | `listeners` | whose inherited sockets are, and what is bound beside them |
 //! | `configuration` | reading the files, and what to serve when they are broken |
+//! | `scope` | the machine's daemon or a user's, and where its files are |
+//! | `held` | which generated socket units must stay away, since we have their port |
 //! | `records` | what is awake, on disk |
 //! | `outcome` | how a client ended: one struct, one line, one count |
 //! | `reporting` | what the services report, as log lines |
@@ -25,17 +27,23 @@ mod budget;
 mod configuration;
 mod connection;
 mod headers;
+mod held;
 mod keeper;
 mod listeners;
 mod outcome;
 mod probes;
 mod records;
 mod reporting;
+mod scope;
 mod startup;
 mod status;
 mod supervisor;
 mod threads;
 
-pub use configuration::{ConfigurationError, load_for_foreground, missing_accounts};
+pub use configuration::{
+    ConfigurationError, check_for_generator, load_for_foreground, load_for_generator,
+    missing_accounts,
+};
+pub use scope::Scope;
 pub use startup::{Options, StartError, runtime_directory};
 pub use supervisor::run;

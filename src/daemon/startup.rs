@@ -11,7 +11,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 use tracing::warn;
 
-use super::configuration::ConfigurationError;
+use super::{configuration::ConfigurationError, scope::Scope};
 use crate::{
     sys,
     systemd::{notify::Notifier, sockets::Inherited},
@@ -28,6 +28,8 @@ const LOCK_MODE: u32 = 0o600;
 pub struct Options {
     /// `-f FILE`: instead of the files under /etc.
     pub config_file: Option<PathBuf>,
+    /// Whose files are read without `-f`.
+    pub scope: Scope,
     /// `--runtime-directory DIR`: instead of the one that systemd made or the user has.
     pub runtime_directory: Option<PathBuf>,
     /// What was inherited, taken before any thread existed.

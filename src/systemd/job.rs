@@ -3,15 +3,12 @@
 //! systemd sends the same SIGTERM for both, but backends must stay for a restart and go at a
 //! stop. The difference is in the job that systemd runs for our unit meanwhile.
 
-use std::{fs, io, process::Stdio, time::Duration};
+use std::{fs, io, time::Duration};
 
-use tokio::{io::AsyncReadExt, process::Command, time::timeout};
+use super::systemctl::{Systemctl, SystemctlError};
 
 /// How long systemd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The answer is one line; more is not for us.
-const ANSWER_LIMIT: u64 = 64 * 1024;
 
 /// What systemd is doing with our unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +30,9 @@ pub enum JobError {
     /// We are not a service of systemd.
     #[error("no service of systemd is in our control group path")]
     NoUnit,
-    /// `systemctl` could not be run or read.
-    #[error("systemctl: {0}")]
-    Run(#[source] io::Error),
-    /// `systemctl` did not answer.
-    #[error("systemctl did not answer within 2 seconds")]
-    Slow,
-    /// `systemctl` says no.
-    #[error("systemctl {0}")]
-    Failed(std::process::ExitStatus),
+    /// systemd did not say.
+    #[error(transparent)]
+    Systemctl(#[from] SystemctlError),
 }
 
 /// Our own unit.
@@ -59,13 +50,13 @@ struct Unit {
 pub async fn unit_job() -> Result<Job, JobError> {
     let cgroup = fs::read_to_string("/proc/self/cgroup").map_err(JobError::Cgroup)?;
     let unit = Unit::from_cgroup(&cgroup).ok_or(JobError::NoUnit)?;
-    timeout(PATIENCE, list_jobs(&unit))
-        .await
-        .map_err(|_| JobError::Slow)?
+    let list = ["list-jobs", "--plain", "--no-legend", "--no-pager"];
+    let answer = unit.systemctl().ask(&list, PATIENCE).await?;
+    Ok(Job::from_list(&answer, &unit.name))
 }
 
 /// Stops the socket units that start our service: who stops it means its ports too, and systemd
-/// by itself would start it again for the next client. Takes two seconds at most; the stop itself
+/// by itself would start it again for the next client. Takes four seconds at most; the stop itself
 /// is not waited for.
 ///
 /// # Errors
@@ -74,56 +65,18 @@ pub async fn unit_job() -> Result<Job, JobError> {
 pub async fn stop_sockets() -> Result<(), JobError> {
     let cgroup = fs::read_to_string("/proc/self/cgroup").map_err(JobError::Cgroup)?;
     let unit = Unit::from_cgroup(&cgroup).ok_or(JobError::NoUnit)?;
-    let stop = async {
-        let show = ["show", "--property=TriggeredBy", "--value", &unit.name];
-        let triggers = systemctl(&unit, &show).await?;
-        let sockets: Vec<&str> = triggers
-            .split_ascii_whitespace()
-            .filter(|name| name.ends_with(".socket"))
-            .collect();
-        if sockets.is_empty() {
-            return Ok(());
-        }
-        let stop = [&["stop", "--no-block"], &sockets[..]].concat();
-        systemctl(&unit, &stop).await.map(drop)
-    };
-    timeout(PATIENCE, stop).await.map_err(|_| JobError::Slow)?
-}
-
-async fn list_jobs(unit: &Unit) -> Result<Job, JobError> {
-    let list = ["list-jobs", "--plain", "--no-legend", "--no-pager"];
-    let answer = systemctl(unit, &list).await?;
-    Ok(Job::from_list(&answer, &unit.name))
-}
-
-/// What `systemctl` prints.
-async fn systemctl(unit: &Unit, arguments: &[&str]) -> Result<String, JobError> {
-    let mut command = Command::new("systemctl");
-    if unit.user {
-        command.arg("--user");
+    let show = ["show", "--property=TriggeredBy", "--value", &unit.name];
+    let triggers = unit.systemctl().ask(&show, PATIENCE).await?;
+    let sockets: Vec<&str> = triggers
+        .split_ascii_whitespace()
+        .filter(|name| name.ends_with(".socket"))
+        .collect();
+    if sockets.is_empty() {
+        return Ok(());
     }
-    command
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        // It must not outlive its timeout.
-        .kill_on_drop(true);
-    let mut child = command.spawn().map_err(JobError::Run)?;
-    let mut answer = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout
-            .take(ANSWER_LIMIT)
-            .read_to_string(&mut answer)
-            .await
-            .map_err(JobError::Run)?;
-    }
-    let status = child.wait().await.map_err(JobError::Run)?;
-    if !status.success() {
-        return Err(JobError::Failed(status));
-    }
-    Ok(answer)
+    let stop = [&["stop", "--no-block"], &sockets[..]].concat();
+    unit.systemctl().ask(&stop, PATIENCE).await?;
+    Ok(())
 }
 
 // === impl Job ===
@@ -152,6 +105,10 @@ impl Job {
 // === impl Unit ===
 
 impl Unit {
+    fn systemctl(&self) -> Systemctl {
+        Systemctl { user: self.user }
+    }
+
     /// Reads `/proc/self/cgroup` (cgroups(7)). The innermost service is ours, whether we sit in
     /// its control group or in one below it.
     fn from_cgroup(text: &str) -> Option<Self> {

@@ -405,14 +405,18 @@ keys! {
         blank: Blank::Value,
     }
 
-    /// It is about the daemon, and stands before the first section.
-    EXIT_IDLE_TIME: () = values::anything {
+    /// It is about the daemon, and stands before the first section; of several files that say it
+    /// the last one counts. An idle machine then runs no process of ours at all: systemd keeps the
+    /// sockets, and starts the daemon with the next client. It does not exit while it has a port
+    /// that systemd does not keep (one that a reload brought, until the next boot or stop), nor
+    /// without systemd. A service that never sleeps keeps it up. 0 is never.
+    EXIT_IDLE_TIME: Option<Duration> = values::limit_or_zero {
         takes: "a duration",
         default: "never",
         meaning: "the daemon exits when everything has slept this long, and systemd keeps the \
                   sockets",
         place: Place::Head,
-        support: Support::NotYet(&["no", "0", "infinity"]),
+        blank: Blank::Value,
     }
 
     /// It is about the daemon, and stands before the first section; of several files that say it

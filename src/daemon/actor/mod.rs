@@ -30,7 +30,10 @@ use crate::{
         LocalAddr, ProbeId, Timestamp,
     },
     relay::Activity,
-    service::{ConnectFailure, Input, Record, Report, Service, Snapshot, lifecycle::Table},
+    service::{
+        ConnectFailure, Input, Record, Report, Service, Snapshot,
+        lifecycle::{State, Table},
+    },
     sys::{
         clock,
         net::{Accepted, ListenSocket, Socket},
@@ -52,6 +55,10 @@ pub(super) enum Message {
     Listen(Vec<ListenSocket>),
     /// How does it look?
     Look(oneshot::Sender<Snapshot>),
+    /// Accept nobody. Is there anything under way? (`true`: nothing.)
+    Pause(oneshot::Sender<bool>),
+    /// Accept again.
+    GoOn,
 }
 
 /// What all actors share.
@@ -80,6 +87,8 @@ pub(super) struct Actor {
     answers: JoinSet<Answer>,
     /// The connection by which a remote backend was found, for the first client.
     spare: Option<(Destination, Socket)>,
+    /// It accepts nobody, for the daemon may be about to exit.
+    paused: bool,
     finished: bool,
 }
 
@@ -132,6 +141,7 @@ impl Actor {
             probes: HashMap::new(),
             answers: JoinSet::new(),
             spare: None,
+            paused: false,
             finished: false,
         }
     }
@@ -221,6 +231,12 @@ impl Actor {
                 // Who asked may have gone.
                 let _ = to.send(self.service.snapshot(clock::now()));
             }
+            Message::Pause(to) => {
+                self.paused = true;
+                // Who asked may have waited too long; it says then that we go on.
+                let _ = to.send(self.has_nothing_to_do());
+            }
+            Message::GoOn => self.paused = false,
         }
     }
 
@@ -284,7 +300,20 @@ impl Actor {
 
     fn accepting(&self) -> bool {
         let most = self.shared.policy.limits.waiting;
-        self.service.accepting() && self.headers.has_room(most)
+        !self.paused && self.service.accepting() && self.headers.has_room(most)
+    }
+
+    /// Whether the process could end now, and nobody would miss it.
+    fn has_nothing_to_do(&self) -> bool {
+        let seen = self.service.snapshot(clock::now());
+        seen.state == State::Asleep
+            && seen.held == 0
+            && seen.relays == 0
+            && seen.draining.is_empty()
+            && self.clients.is_empty()
+            && self.headers.is_empty()
+            && self.commands.is_empty()
+            && self.answers.is_empty()
     }
 
     /// Those whose header has come, as far as there is room for them.

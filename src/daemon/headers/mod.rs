@@ -98,6 +98,11 @@ impl Headers {
         self.reading.spawn(read(arrival, guest, limit));
     }
 
+    /// Whether nobody is there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reading.is_empty() && self.waiting.len() == 0
+    }
+
     /// Whether another one may be accepted; `most` is MAX_WAITING.
     pub(super) fn has_room(&self, most: Option<usize>) -> bool {
         most.is_none_or(|most| self.reading.len() + self.waiting.len() < most)

@@ -1,6 +1,6 @@
 //! The end: stop or restart, drain, put to sleep.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -62,6 +62,8 @@ impl Supervisor {
         }
         if how == Retirement::Stop {
             self.sockets.remove_paths();
+            // The descriptor store ends with the unit, and these ports with it.
+            self.held.set(&BTreeSet::new());
         }
         info!("ended");
     }

@@ -1,6 +1,7 @@
 //! The process: brings up the services, takes signals and requests, reloads, ends.
 
 mod end;
+mod idle;
 mod start;
 
 use std::{
@@ -18,6 +19,7 @@ use tracing::{error, info, warn};
 use super::{
     actor::{Common, Message},
     configuration::Source,
+    held::Held,
     listeners::{Share, SocketId, Sockets},
     startup::{Options, Runtime, StartError},
     status::{self, Gauge, Totals},
@@ -44,6 +46,7 @@ struct Supervisor {
     notifier: Arc<Notifier>,
     source: Source,
     sockets: Sockets,
+    held: Held,
     common: Common,
     totals: Arc<Totals>,
     services: BTreeMap<Slug, Running>,
@@ -59,6 +62,8 @@ struct Supervisor {
     started: crate::model::Timestamp,
     /// THREADS at the start.
     started_with: Option<NonZeroUsize>,
+    /// EXIT_IDLE_TIME.
+    exit_idle: Option<Duration>,
 }
 
 /// A service on its way out, and those that wait until it has ended: its section brought back,
@@ -78,6 +83,14 @@ struct Running {
     listens: Vec<SocketId>,
     to: mpsc::UnboundedSender<Message>,
     gauge: Arc<Gauge>,
+}
+
+/// Why it does not serve any more.
+enum Leave {
+    /// It was told to end.
+    Told,
+    /// EXIT_IDLE_TIME.
+    Idle,
 }
 
 /// The signals that the daemon knows.
@@ -108,8 +121,10 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     supervisor.tell(Notifier::ready);
     supervisor.tell_status();
     info!("ready: {} service(s)", supervisor.services.len());
-    supervisor.serve(&mut signals, requests).await;
-    supervisor.end(&mut signals.end).await;
+    match supervisor.serve(&mut signals, requests).await {
+        Leave::Told => supervisor.end(&mut signals.end).await,
+        Leave::Idle => supervisor.depart(),
+    }
     control.abort();
     if let Some(runtime) = &runtime {
         // The next daemon replaces it anyway.
@@ -125,22 +140,29 @@ fn control_socket(runtime: &Runtime) -> std::path::PathBuf {
 impl Supervisor {
     // === the day ===
 
-    async fn serve(&mut self, signals: &mut Signals, mut requests: mpsc::Receiver<Asked>) {
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        mut requests: mpsc::Receiver<Asked>,
+    ) -> Leave {
         let watchdog = self.notifier.watchdog_interval();
         let mut next_ping = watchdog.map(|interval| Instant::now() + interval);
         let mut told = Instant::now();
         let mut tell_at: Option<Instant> = None;
+        let mut exit_at = self.exit_at();
         loop {
             tokio::select! {
-                () = signals.end.next() => return,
+                () = signals.end.next() => return Leave::Told,
                 _ = signals.hang_up.recv() => {
                     // Whoever sent a signal looks into the log for what came of it; it is there.
                     let _ = self.reload();
+                    exit_at = self.exit_at();
                 }
                 Some((request, answer)) = requests.recv() => {
                     let response = self.answer(request).await;
                     // Who asked may have gone.
                     let _ = answer.send(response);
+                    exit_at = self.exit_at();
                 }
                 Some(ended) = self.actors.join_next() => self.ended(ended),
                 // Not at every connection: what changes until then is told with it.
@@ -155,6 +177,13 @@ impl Supervisor {
                     }
                     told = Instant::now();
                     tell_at = None;
+                    exit_at = self.exit_at();
+                }
+                () = until(exit_at) => {
+                    if self.all_pause().await {
+                        return Leave::Idle;
+                    }
+                    exit_at = self.exit_at();
                 }
                 () = until(next_ping) => {
                     self.tell(Notifier::watchdog);
@@ -171,6 +200,13 @@ impl Supervisor {
                 Ok(reloaded) => api::Response::Reloaded(reloaded),
                 Err(errors) => api::Response::Rejected(api::Errors { errors }),
             },
+            api::Request::Release(asked) => {
+                let units = self.sockets.release(&asked.units);
+                // Their refusers have them too.
+                let unclaimed = self.sockets.all_unclaimed();
+                self.refuse(unclaimed);
+                api::Response::Released(api::Units { units })
+            }
         }
     }
 
@@ -183,6 +219,7 @@ impl Supervisor {
             Ok(loaded) => {
                 let warnings: Vec<String> = loaded.warnings().map(ToString::to_string).collect();
                 let services = loaded.definitions.len();
+                self.exit_idle = loaded.exit_idle;
                 if loaded.threads != self.started_with {
                     warn!("THREADS has changed; that takes effect when the daemon is restarted");
                 }

@@ -18,6 +18,7 @@ use crate::{
         actor::{Actor, Common, Message},
         budget::Budget,
         configuration::{Source, missing_accounts},
+        held::Held,
         keeper::Store,
         listeners::{Share, Sockets},
         outcome::{ClientOutcome, Unserved},
@@ -47,6 +48,7 @@ impl Supervisor {
         let path = runtime.map(|runtime| runtime.path.clone());
         let source = Source {
             explicit: options.config_file,
+            scope: options.scope,
             runtime: path.clone(),
         };
         let records = Records::new(path.as_deref()).map_err(|source| StartError::Runtime {
@@ -75,6 +77,8 @@ impl Supervisor {
             },
             notifier,
             source,
+            held: Held::in_runtime(path.as_deref()),
+            exit_idle: None,
             totals: Arc::default(),
             services: BTreeMap::new(),
             order: Vec::new(),
@@ -100,13 +104,13 @@ impl Supervisor {
             self.source.load(&names)?
         };
         if loaded.definitions.is_empty() && !activated {
-            let place = self.source.explicit.clone();
-            let place = place.unwrap_or_else(|| "/etc/sleepingd/sleepingd.conf".into());
+            let place = self.source.usual_file();
             return Err(StartError::NoService(place.display().to_string()));
         }
         for warning in missing_accounts(&loaded) {
             warn!("{warning}");
         }
+        self.exit_idle = loaded.exit_idle;
         self.started_with = loaded.threads;
         let count = loaded.threads.unwrap_or_else(threads::default_count);
         self.common.threads = Threads::new(count);
@@ -141,6 +145,7 @@ impl Supervisor {
         for error in &allotment.errors {
             error!("{error}");
         }
+        self.held.set(&allotment.held);
         self.refuse(allotment.unclaimed);
         self.order = definitions.iter().map(|d| d.slug.clone()).collect();
         let gone: Vec<Slug> = self

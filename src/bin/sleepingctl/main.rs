@@ -1,6 +1,8 @@
 //! Talks to the running daemon: parses its arguments, asks, prints, and turns errors into exit
 //! codes.
 
+mod apply;
+
 use std::{
     io::{IsTerminal, Write, stdout},
     path::PathBuf,
@@ -15,7 +17,7 @@ use sleepingd::{
         api::{ServiceStatus, State},
         table,
     },
-    daemon,
+    daemon::{self, Scope},
 };
 
 /// EX_USAGE: the command line.
@@ -38,6 +40,9 @@ struct Cli {
     /// The daemon's control socket
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Talk to the user's own daemon, and to the user's systemd
+    #[arg(long, global = true)]
+    user: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -54,6 +59,12 @@ enum Command {
     },
     /// Have the configuration read again; fails, and says why, if it has errors
     Reload,
+    /// After a change of the files: check them, then open and close sockets and reload the daemon
+    Apply {
+        /// Say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -66,10 +77,8 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let Some(socket) = cli
-        .socket
-        .or_else(|| daemon::runtime_directory().map(control_socket))
-    else {
+    let scope = Scope::of(cli.user);
+    let Some(socket) = cli.socket.or_else(|| control_socket(scope)) else {
         return fail("there is no runtime directory; give --socket", UNAVAILABLE);
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -101,12 +110,21 @@ fn main() -> ExitCode {
                 }
                 Err(e) => failed(&e),
             },
+            Command::Apply { dry_run } => apply::apply(scope, &socket, dry_run).await,
         }
     })
 }
 
-fn control_socket(runtime: PathBuf) -> PathBuf {
-    runtime.join("control.sock")
+/// With `--user` the user's; else that of the daemon this user runs, if one does; else the
+/// machine's.
+fn control_socket(scope: Scope) -> Option<PathBuf> {
+    let name = |runtime: PathBuf| runtime.join("control.sock");
+    if scope == Scope::User {
+        return scope.runtime().map(name);
+    }
+    let own = daemon::runtime_directory().map(name);
+    own.filter(|path| path.exists())
+        .or_else(|| scope.runtime().map(name))
 }
 
 fn show(mut status: Status, service: Option<&str>, json: bool) -> ExitCode {

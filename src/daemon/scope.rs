@@ -1,0 +1,56 @@
+//! Whose daemon it is: the machine's, or a user's.
+
+use std::{env, path::PathBuf};
+
+use crate::config;
+
+/// Which manager starts the daemon, and so where its files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// The machine's: `/etc/sleepingd`, `/run/sleepingd`.
+    #[default]
+    System,
+    /// A user's, as with `systemctl --user`: `~/.config/sleepingd`, `$XDG_RUNTIME_DIR/sleepingd`.
+    User,
+}
+
+impl Scope {
+    /// What `--user` says.
+    #[must_use]
+    pub fn of(user: bool) -> Self {
+        if user { Self::User } else { Self::System }
+    }
+
+    /// Where a generator is run for (systemd.generator(7): SYSTEMD_SCOPE, since 251).
+    #[must_use]
+    pub fn of_generator() -> Self {
+        Self::of(env::var_os("SYSTEMD_SCOPE").is_some_and(|scope| scope == "user"))
+    }
+
+    /// The directory of the configuration. `None` where the user has no home.
+    #[must_use]
+    pub fn configuration(self) -> Option<PathBuf> {
+        match self {
+            Self::System => Some(PathBuf::from(config::BASE_DIRECTORY)),
+            Self::User => absolute("XDG_CONFIG_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+                .map(|configuration| configuration.join("sleepingd")),
+        }
+    }
+
+    /// The runtime directory. `None` where the user has none.
+    #[must_use]
+    pub fn runtime(self) -> Option<PathBuf> {
+        match self {
+            Self::System => Some(PathBuf::from("/run/sleepingd")),
+            Self::User => absolute("XDG_RUNTIME_DIR").map(|runtime| runtime.join("sleepingd")),
+        }
+    }
+}
+
+/// A relative path is to be ignored (XDG Base Directory Specification).
+fn absolute(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}

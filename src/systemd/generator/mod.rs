@@ -1,0 +1,15 @@
+//! Sections to socket units: what `sleepingd-generator` writes at boot and at each daemon-reload.
+//!
+//! Pure but for [`write`]: no process, no name service, no network, since none of them is there
+//! when generators run (systemd.generator(7)).
+
+mod name;
+mod plan;
+mod unit;
+mod write;
+
+pub use name::{is_generated, unit_name};
+pub use plan::Plan;
+pub use unit::{Unit, units};
+pub use write::{WriteError, write};
+
