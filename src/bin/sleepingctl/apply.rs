@@ -115,11 +115,10 @@ impl Applying<'_> {
     }
 
     async fn plan(&self) -> Result<Plan, Failure> {
-        let list = ["list-units", "--all", "--plain", "--full", "--no-legend"];
-        let ours = ["--no-pager", "--type=socket", "sleepingd-*.socket"];
-        let listed = self.systemd(&[list.as_slice(), &ours].concat()).await?;
+        let show = ["show", generator::PROPERTIES, generator::PATTERN];
+        let shown = self.systemd(&show).await?;
         let held = self.held();
-        let mut plan = Plan::new(&self.wanted, &listed);
+        let mut plan = Plan::new(&self.wanted, &shown);
         // What the daemon has opened itself is open, too.
         let (open, new) = plan.new.into_iter().partition(|unit| held.contains(unit));
         plan.new = new;

@@ -8,8 +8,8 @@ mod plan;
 mod unit;
 mod write;
 
-pub use name::{is_generated, unit_name};
-pub use plan::Plan;
+pub use name::unit_name;
+pub use plan::{PATTERN, PROPERTIES, Plan};
 pub use unit::{Unit, units};
 pub use write::{WriteError, write};
 

@@ -1,16 +1,20 @@
 //! What a generated socket unit is called.
 //!
-//! `sleepingd-SLUG:ADDRESS.socket`, with the address in the name: systemd closes a socket whose
+//! `sleepingd-SLUG_ADDRESS.socket`, with the address in the name: systemd closes a socket whose
 //! ListenStream= has changed under the same name at the next daemon-reload, and does not open it
 //! again (seen with 252 and 257). So a changed address is a new unit, and the old one is stale.
+//!
+//! No colon in it, though one may be: `systemd-analyze verify` takes what follows for an alias.
+
+use std::net::SocketAddr;
 
 use crate::model::{ListenAddr, Slug};
 
-/// Every generated unit begins so; nobody else's should.
-pub const PREFIX: &str = "sleepingd-";
+/// Every generated unit begins so.
+const PREFIX: &str = "sleepingd-";
 
 /// And ends so.
-pub const SUFFIX: &str = ".socket";
+const SUFFIX: &str = ".socket";
 
 /// Longer names are cut, and told apart by a hash. A unit's name may have 255 characters
 /// (systemd.unit(5)).
@@ -22,32 +26,25 @@ const LONGEST: usize = 200;
 pub fn unit_name(slug: &Slug, addr: &ListenAddr) -> String {
     let address = match addr {
         ListenAddr::Any(port) => port.to_string(),
+        ListenAddr::Tcp(SocketAddr::V4(addr)) => format!("{}_{}", addr.ip(), addr.port()),
         ListenAddr::Tcp(_) | ListenAddr::Unix(_) => addr.to_string(),
     };
-    let exact = format!("{slug}:{address}");
+    let exact = format!("{slug}_{address}");
     let readable: String = exact.chars().map(harmless).take(LONGEST).collect();
     // What had to be changed may look like something else now.
     let told_apart = if readable == exact {
         String::new()
     } else {
-        format!(":x{:08x}", hash(&exact))
+        format!("_x{:08x}", hash(&exact))
     };
     format!("{PREFIX}{readable}{told_apart}{SUFFIX}")
-}
-
-/// Whether this may be the name of a generated unit.
-#[must_use]
-pub fn is_generated(unit: &str) -> bool {
-    unit.strip_prefix(PREFIX)
-        .and_then(|rest| rest.strip_suffix(SUFFIX))
-        .is_some_and(|middle| middle.contains(':'))
 }
 
 /// What needs no escape in a unit's name, nor quotes in a shell.
 fn harmless(c: char) -> char {
     match c {
         '/' => '-',
-        c if c.is_ascii_alphanumeric() || ":-._".contains(c) => c,
+        c if c.is_ascii_alphanumeric() || "-._".contains(c) => c,
         _ => '_',
     }
 }
@@ -76,10 +73,10 @@ mod tests {
 
     #[test]
     fn a_usual_address_is_in_the_name_as_it_is() {
-        assert_eq!(name("Web", ListenAddr::Any(80)), "sleepingd-web:80.socket");
+        assert_eq!(name("Web", ListenAddr::Any(80)), "sleepingd-web_80.socket");
         assert_eq!(
             name("my web", tcp("127.0.0.1:8080")),
-            "sleepingd-my-web:127.0.0.1:8080.socket"
+            "sleepingd-my-web_127.0.0.1_8080.socket"
         );
     }
 
@@ -100,16 +97,8 @@ mod tests {
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         for name in &names {
             assert!(name.len() < 256, "{name}");
-            assert!(is_generated(name), "{name}");
-            let plain = |c: char| c.is_ascii_alphanumeric() || ":-._".contains(c);
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
             assert!(name.chars().all(plain), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_unit_of_the_administrator_is_none_of_ours() {
-        for unit in ["sleepingd-example.socket", "sleepingd.service", "other:80.socket"] {
-            assert!(!is_generated(unit), "{unit}");
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::name::is_generated;
+/// What `systemctl show` is asked for with [`Plan::new`].
+pub const PROPERTIES: &str = "--property=Id,LoadState,ActiveState,FragmentPath";
+
+/// Which units it is asked about.
+pub const PATTERN: &str = "sleepingd-*.socket";
 
 /// Which generated sockets are to be opened, closed, and left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,16 +19,32 @@ pub struct Plan {
     pub unchanged: BTreeSet<String>,
 }
 
+/// A unit, as `systemctl show` says it.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    id: &'a str,
+    load: &'a str,
+    active: &'a str,
+    path: &'a str,
+}
+
 impl Plan {
-    /// `wanted` are the units of the configuration. `listed` is what `systemctl list-units --all
-    /// --plain --no-legend` prints: `UNIT LOAD ACTIVE SUB DESCRIPTION`.
+    /// `wanted` are the units of the configuration; `shown` is what `systemctl show` prints of
+    /// those that systemd knows: blocks of `PROPERTY=VALUE`, with a blank line between them.
     #[must_use]
-    pub fn new(wanted: &BTreeSet<String>, listed: &str) -> Self {
-        let active: BTreeSet<String> = listed.lines().filter_map(active_socket).collect();
+    pub fn new(wanted: &BTreeSet<String>, shown: &str) -> Self {
+        let units: Vec<Seen<'_>> = shown.split("\n\n").map(Seen::read).collect();
+        let active = || units.iter().filter(|unit| unit.active == "active");
+        let is_wanted = |unit: &&Seen<'_>| wanted.contains(unit.id);
+        let ids = |unit: &Seen<'_>| unit.id.to_owned();
+        let unchanged: BTreeSet<String> = active().filter(is_wanted).map(ids).collect();
         Self {
-            new: wanted.difference(&active).cloned().collect(),
-            stale: active.difference(wanted).cloned().collect(),
-            unchanged: active.intersection(wanted).cloned().collect(),
+            new: wanted.difference(&unchanged).cloned().collect(),
+            stale: active()
+                .filter(|unit| !is_wanted(unit) && unit.is_generated())
+                .map(ids)
+                .collect(),
+            unchanged,
         }
     }
 
@@ -35,32 +55,55 @@ impl Plan {
     }
 }
 
-/// The unit, if it is a generated socket that systemd has open.
-fn active_socket(line: &str) -> Option<String> {
-    let mut words = line.split_ascii_whitespace();
-    let unit = words.next().filter(|unit| is_generated(unit))?;
-    (words.nth(1) == Some("active")).then(|| unit.to_owned())
+impl<'a> Seen<'a> {
+    fn read(block: &'a str) -> Self {
+        let mut seen = Self::default();
+        for line in block.lines() {
+            match line.split_once('=') {
+                Some(("Id", id)) => seen.id = id,
+                Some(("LoadState", load)) => seen.load = load,
+                Some(("ActiveState", active)) => seen.active = active,
+                Some(("FragmentPath", path)) => seen.path = path,
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    /// A generator made it, and may have made it no more; not the administrator by hand.
+    fn is_generated(&self) -> bool {
+        self.load == "not-found" || self.path.contains("/generator/")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shown(units: &[[&str; 4]]) -> String {
+        let block = |[id, load, active, path]: &[&str; 4]| {
+            format!("Id={id}\nLoadState={load}\nActiveState={active}\nFragmentPath={path}\n")
+        };
+        units.iter().map(block).collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn what_is_open_and_gone_from_the_files_is_stale() {
-        let wanted = ["sleepingd-a:1.socket", "sleepingd-b:2.socket"];
-        let wanted = wanted.map(str::to_owned).into();
-        let listed = "\
-            sleepingd-a:1.socket loaded active running sleepingd listener *:1 of a\n\
-            sleepingd-b:2.socket loaded inactive dead sleepingd listener *:2 of b\n\
-            sleepingd-c:3.socket not-found active listening sleepingd-c:3.socket\n\
-            sleepingd-d:4.socket not-found failed failed sleepingd-d:4.socket\n\
-            sleepingd-example.socket loaded active running by hand\n";
-        let plan = Plan::new(&wanted, listed);
+        let wanted = ["a", "b"].map(str::to_owned).into();
+        let here = "/run/systemd/generator/x";
+        let seen = shown(&[
+            ["a", "loaded", "active", here],
+            ["b", "loaded", "inactive", here],
+            ["gone", "not-found", "active", ""],
+            ["before-the-reload", "loaded", "active", here],
+            ["never-open", "not-found", "inactive", ""],
+            ["by-hand", "loaded", "active", "/etc/systemd/system/by-hand"],
+        ]);
+        let plan = Plan::new(&wanted, &seen);
         let of = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>();
-        assert_eq!(of(&plan.new), ["sleepingd-b:2.socket"]);
-        assert_eq!(of(&plan.stale), ["sleepingd-c:3.socket"]);
-        assert_eq!(of(&plan.unchanged), ["sleepingd-a:1.socket"]);
+        assert_eq!(of(&plan.new), ["b"]);
+        assert_eq!(of(&plan.stale), ["before-the-reload", "gone"]);
+        assert_eq!(of(&plan.unchanged), ["a"]);
         assert!(plan.is_open());
         assert!(!Plan::new(&wanted, "").is_open());
     }

@@ -25,6 +25,7 @@ CONFIG = "/etc/sleepingd/sleepingd.conf"
 UNITS = "/etc/systemd/system"
 SCRATCH = "/run/sleepingd-tests"
 DAEMON = "sleepingd.service"
+SOCKETS = "sleepingd-sockets.target"
 
 # What PID 1 says of a unit (systemd's catalog).
 UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
@@ -431,12 +432,12 @@ def clean():
     """No daemon, no sockets, no files, no process of the check before."""
     # Killed, not stopped: whatever is wrong with it must not reach the next check.
     systemctl("kill", "--signal=KILL", DAEMON, ok=None)
-    systemctl("stop", "sleepingd-*.socket", DAEMON, ok=None)
+    systemctl("stop", "sleepingd-*.socket", SOCKETS, DAEMON, ok=None)
     for pid in processes(DAEMON):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     units = [os.path.basename(path) for path in glob.glob(f"{UNITS}/sleepingd-*.socket")]
-    systemctl("disable", *units, DAEMON, ok=None)
+    systemctl("disable", *units, SOCKETS, DAEMON, ok=None)
     for unit in units:
         os.unlink(f"{UNITS}/{unit}")
     for path in (f"{UNITS}/{DAEMON}.d", SCRATCH, "/etc/sleepingd", "/run/sleepingd"):
