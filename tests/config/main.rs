@@ -1,5 +1,14 @@
 //! The configuration through its public face: what files mean, and what is said of those that
 //! mean nothing.
+//!
+//! | file | the question |
+//! | --- | --- |
+//! | `values` | what does a key take? |
+//! | `bad_values` | what is said of a value that it does not take? |
+//! | `odd_keys` | and of keys that are unknown, not supported yet, misplaced, or there twice? |
+//! | `sections` | what must sections have, alone and together, and what do they mean? |
+//! | `files` | which files are read, and how? |
+//! | `sleeping_beauty` | what becomes of the files of sleeping-beauty? |
 
 // Helpers of tests may unwrap as tests may; clippy knows only the latter.
 #![allow(clippy::unwrap_used)]
@@ -11,13 +20,11 @@ use sleepingd::{
     model::{Balance, Definition, Destination, IdleOn, Mode, ProxyVersion, WakeOn},
 };
 
-#[path = "config/files.rs"]
+mod bad_values;
 mod files;
-#[path = "config/sections.rs"]
+mod odd_keys;
 mod sections;
-#[path = "config/sleeping_beauty.rs"]
 mod sleeping_beauty;
-#[path = "config/values.rs"]
 mod values;
 
 /// Enough for a service that is sound.
