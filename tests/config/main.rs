@@ -6,8 +6,11 @@
 //! | `values` | what does a key take? |
 //! | `bad_values` | what is said of a value that it does not take? |
 //! | `odd_keys` | and of keys that are unknown, not supported yet, misplaced, or there twice? |
-//! | `sections` | what must sections have, alone and together, and what do they mean? |
+//! | `sections` | what must a section have, and where may it lead? |
+//! | `several` | how do sections, files and the head go together? |
 //! | `files` | which files are read, and how? |
+//! | `hostile` | what comes of nonsense? |
+//! | `words` | how is a service explained? |
 //! | `sleeping_beauty` | what becomes of the files of sleeping-beauty? |
 
 // Helpers of tests may unwrap as tests may; clippy knows only the latter.
@@ -22,10 +25,13 @@ use sleepingd::{
 
 mod bad_values;
 mod files;
+mod hostile;
 mod odd_keys;
 mod sections;
+mod several;
 mod sleeping_beauty;
 mod values;
+mod words;
 
 /// Enough for a service that is sound.
 const SOUND: &str = "PORT=1000\nSTART_CMD=/bin/start\n";
