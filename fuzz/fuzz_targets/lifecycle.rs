@@ -7,7 +7,7 @@
 mod choices;
 #[path = "../../tests/simulation/promises.rs"]
 mod promises;
-#[path = "../../tests/simulation/world.rs"]
+#[path = "../../tests/simulation/world/mod.rs"]
 mod world;
 
 use choices::Choices;

@@ -94,7 +94,8 @@ fn values_are_sound(_: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Each entry makes a typed key and a line of [`ALL`]; the doc comment is the manual's text.
+/// Each entry makes a typed key and a line of its file's `KEYS`, of which [`ALL`] is made; the doc
+/// comment is the manual's text.
 macro_rules! keys {
     ($(
         $(#[doc = $doc:literal])+
@@ -114,8 +115,8 @@ macro_rules! keys {
             };
         )+
 
-        /// Every key, in the order of the manual.
-        pub static ALL: &[&KeyInfo] = &[$(&$name.info),+];
+        /// Those of this file, in the order of the manual.
+        pub(super) const KEYS: &[&KeyInfo] = &[$(&$name.info),+];
     };
 }
 

@@ -72,7 +72,10 @@ mod tests {
         let units = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let there = || list(&runtime.path().join(DIRECTORY)).unwrap();
         held.set(&units(&[]));
-        assert!(!runtime.path().join(DIRECTORY).exists(), "nothing, for nothing");
+        assert!(
+            !runtime.path().join(DIRECTORY).exists(),
+            "nothing, for nothing"
+        );
         held.set(&units(&["a", "b"]));
         held.set(&units(&["b", "c"]));
         assert_eq!(there(), units(&["b", "c"]));

@@ -8,8 +8,9 @@
 //! | --- | --- |
 //! | `lifecycle` | the states of a generation and the arrows between them, as a table |
 //! | `generation/` | one generation of a backend: its state, how it wakes, idles, ends, and its clients |
-//! | `wake` | the steps of one wake: CHECK, START, wait until somebody listens, READY |
+//! | `wake/` | the steps of one wake: CHECK, START, wait until somebody listens, READY |
 //! | `stop` | the steps of one stop: STOP, then wait until the backend is gone |
+//! | `failure` | a command that failed, in words |
 //! | `idle` | when is it idle? |
 //! | `hold` | clients that wait for a wake |
 //! | `balance` | which destination first |
@@ -20,6 +21,7 @@
 
 mod backoff;
 mod balance;
+mod failure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod generation;

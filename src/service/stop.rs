@@ -12,9 +12,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    failure::describe,
     generation::Cx,
     port::{Output, ProbeKind, ProbeVerdict},
-    wake::describe,
 };
 use crate::model::{
     Action, CommandExit, CommandId, CommandOutcome, Destination, ProbeId, Recipe, Timestamp,

@@ -1,5 +1,5 @@
 //! Small typed wrappers around system calls. The only module with `unsafe`: each block says why
-//! it is sound. One subject a file; policy lives with the callers.
+//! it is sound. One subject a file or folder; policy lives with the callers.
 #![allow(unsafe_code)]
 
 pub mod cgroup;

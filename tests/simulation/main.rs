@@ -2,7 +2,7 @@
 //!
 //! One seed is one life of a service: a random definition, and a random interleaving of clients
 //! that come, speak and leave, commands that succeed, fail and hang, backends that crash, the
-//! clock, reloads, crashes and restarts of the daemon, and its end. `world.rs` plays everybody
+//! clock, reloads, crashes and restarts of the daemon, and its end. `world/` plays everybody
 //! around the service, `promises.rs` watches what the service does about it.
 //!
 //! A promise that breaks is told with its seed and what led to it. `SIMULATION_SEED=n` runs one

@@ -93,7 +93,11 @@ impl Applying<'_> {
             if !new.is_empty() {
                 self.systemd(&[&["start"], &new[..]].concat()).await?;
             }
-            tell("opened", "the daemon starts with its first client", &plan.new);
+            tell(
+                "opened",
+                "the daemon starts with its first client",
+                &plan.new,
+            );
         } else {
             println!(
                 "sleepingd is stopped: {} socket(s) are opened by `systemctl start {SERVICE}`",

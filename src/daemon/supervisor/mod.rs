@@ -140,11 +140,7 @@ fn control_socket(runtime: &Runtime) -> std::path::PathBuf {
 impl Supervisor {
     // === the day ===
 
-    async fn serve(
-        &mut self,
-        signals: &mut Signals,
-        mut requests: mpsc::Receiver<Asked>,
-    ) -> Leave {
+    async fn serve(&mut self, signals: &mut Signals, mut requests: mpsc::Receiver<Asked>) -> Leave {
         let watchdog = self.notifier.watchdog_interval();
         let mut next_ping = watchdog.map(|interval| Instant::now() + interval);
         let mut told = Instant::now();

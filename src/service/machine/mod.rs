@@ -278,11 +278,7 @@ impl Service {
                 client,
                 local,
             } => self.arrived(conn, client, local, cx),
-            Input::ClientSpoke(conn) => {
-                if let Some(held) = self.held.get_mut(conn) {
-                    held.spoke = true;
-                }
-            }
+            Input::ClientSpoke(conn) => self.spoke(conn),
             Input::ClientGone(conn) => self.gone(conn, cx),
             Input::ClientLost(conn, why) => self.refuse(conn, Refusal::NoRoom(why), cx),
             Input::Connected(conn, destination) => self.connected(conn, destination, cx),

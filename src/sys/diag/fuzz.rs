@@ -1,8 +1,10 @@
 //! What holds for whatever comes out of a netlink socket.
 
-use std::cell::LazyCell;
+use std::{cell::LazyCell, path::Path};
 
-use super::{FileStat, Path, Reply, inet_listener, stat, unix_listener};
+use nix::sys::stat::{FileStat, stat};
+
+use super::{message::Reply, tcp::inet_listener, unix::unix_listener};
 
 thread_local! {
     static FILE: LazyCell<FileStat> =

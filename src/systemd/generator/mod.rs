@@ -12,4 +12,3 @@ pub use name::unit_name;
 pub use plan::{PATTERN, PROPERTIES, Plan};
 pub use unit::{Unit, units};
 pub use write::{WriteError, write};
-

@@ -86,8 +86,14 @@ mod tests {
             name("web", ListenAddr::Unix("/run/a/b".into())),
             name("web", ListenAddr::Unix("/run/a-b".into())),
             name("web", ListenAddr::Unix("/run/a b".into())),
-            name("web", ListenAddr::Unix(format!("/{}a", "x".repeat(300)).into())),
-            name("web", ListenAddr::Unix(format!("/{}b", "x".repeat(300)).into())),
+            name(
+                "web",
+                ListenAddr::Unix(format!("/{}a", "x".repeat(300)).into()),
+            ),
+            name(
+                "web",
+                ListenAddr::Unix(format!("/{}b", "x".repeat(300)).into()),
+            ),
             name("web", tcp("[::1]:80")),
             name("web", tcp("[::]:80")),
             name("web", tcp("0.0.0.0:80")),

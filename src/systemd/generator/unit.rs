@@ -82,5 +82,8 @@ fn sayable(path: &Path) -> Option<String> {
 /// For people to read: nothing in it ends the line or is taken for a specifier.
 fn one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() || c == '\\' { '?' } else { c };
-    text.chars().map(plain).collect::<String>().replace('%', "%%")
+    text.chars()
+        .map(plain)
+        .collect::<String>()
+        .replace('%', "%%")
 }

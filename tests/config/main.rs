@@ -1,5 +1,17 @@
 //! The configuration through its public face: what files mean, and what is said of those that
 //! mean nothing.
+//!
+//! | file | the question |
+//! | --- | --- |
+//! | `values` | what does a key take? |
+//! | `bad_values` | what is said of a value that it does not take? |
+//! | `odd_keys` | and of keys that are unknown, not supported yet, misplaced, or there twice? |
+//! | `sections` | what must a section have, and where may it lead? |
+//! | `several` | how do sections, files and the head go together? |
+//! | `files` | which files are read, and how? |
+//! | `hostile` | what comes of nonsense? |
+//! | `words` | how is a service explained? |
+//! | `sleeping_beauty` | what becomes of the files of sleeping-beauty? |
 
 // Helpers of tests may unwrap as tests may; clippy knows only the latter.
 #![allow(clippy::unwrap_used)]
@@ -11,14 +23,15 @@ use sleepingd::{
     model::{Balance, Definition, Destination, IdleOn, Mode, ProxyVersion, WakeOn},
 };
 
-#[path = "config/files.rs"]
+mod bad_values;
 mod files;
-#[path = "config/sections.rs"]
+mod hostile;
+mod odd_keys;
 mod sections;
-#[path = "config/sleeping_beauty.rs"]
+mod several;
 mod sleeping_beauty;
-#[path = "config/values.rs"]
 mod values;
+mod words;
 
 /// Enough for a service that is sound.
 const SOUND: &str = "PORT=1000\nSTART_CMD=/bin/start\n";

@@ -1,0 +1,57 @@
+//! Process groups: signals to them, and whether one lives.
+
+use std::{fs, io, os::unix::ffi::OsStrExt, path::Path};
+
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+/// Sends a signal to a process group, which the caller knows to be its own: its leader is a child
+/// that has not been reaped. An empty group is no error.
+///
+/// # Errors
+/// As kill(2).
+pub fn signal_group(group: Pid, signal: Signal) -> io::Result<()> {
+    match killpg(group, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether any live process is in the group; one that has exited and is not yet reaped does not
+/// count. Reads all of /proc if the group's leader has exited, so call it off the runtime's thread.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn group_lives(group: Pid) -> io::Result<bool> {
+    if lives_in(&Path::new("/proc").join(group.to_string()), group) {
+        return Ok(true);
+    }
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let numeric = path
+            .file_name()
+            .is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+        if numeric && lives_in(&path, group) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn lives_in(process: &Path, group: Pid) -> bool {
+    // One that is gone by now does not live in it.
+    let Ok(stat) = fs::read(process.join("stat")) else {
+        return false;
+    };
+    // proc_pid_stat(5): PID (NAME) STATE PPID PGRP ...; the name may hold anything, even ')'.
+    let Some(end) = stat.iter().rposition(|byte| *byte == b')') else {
+        return false;
+    };
+    let rest = String::from_utf8_lossy(&stat[end + 1..]);
+    let mut fields = rest.split_ascii_whitespace();
+    let alive = !matches!(fields.next(), Some("Z" | "X" | "x") | None);
+    alive && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group.as_raw())
+}

@@ -1,0 +1,28 @@
+//! What happens between fork and exec, and signals to process groups.
+//!
+//! | file | the idea in it |
+//! | --- | --- |
+//! | `child` | what a child does on its way to exec |
+//! | `signals` | which signals it finds ignored |
+//! | `progress` | how far it came, told without memory in common |
+//! | `group` | process groups: signals to them, and whether one lives |
+
+mod child;
+mod group;
+mod progress;
+mod signals;
+
+pub use child::{ChildSetup, spared_by_oom_killer};
+pub use group::{group_lives, signal_group};
+pub use progress::{Progress, Report, Step};
+pub use signals::remember_ignored;
+
+/// write(2), which neither allocates nor takes a lock: for what happens after fork.
+fn write_all(fd: i32, bytes: &[u8]) -> bool {
+    // SAFETY: the buffer is as long as is said.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(written) == Ok(bytes.len())
+}
+
+#[cfg(test)]
+mod tests;
