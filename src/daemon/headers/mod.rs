@@ -136,8 +136,6 @@ impl Headers {
                 guest,
                 read: Err(why),
             }) => self.refused(guest, &why),
-            // It has been reset like the others.
-            Err(e) if e.is_cancelled() => {}
             Err(e) => error!(
                 sleepingd_service = %service,
                 "a bug of ours, a client is lost with its PROXY header: {e}",
@@ -155,7 +153,8 @@ impl Headers {
 
     /// Resets them all.
     pub(super) fn clear(&mut self) {
-        self.reading.abort_all();
+        // With all that is in it: aborted, those would stay whose header has just come.
+        self.reading = JoinSet::new();
         self.waiting.clear();
     }
 
@@ -194,7 +193,43 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+    };
+
+    use tokio::{task::yield_now, time::timeout};
+
     use super::*;
+    use crate::{daemon::budget::Budget, relay::PipeLimit};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn whoever_has_just_said_who_it_is_goes_with_the_others() {
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        client.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+        client.set_nonblocking(true).unwrap();
+        let arrival = Arrival {
+            socket: Socket::from_fd(ours.into()).unwrap(),
+            addr: ClientAddr::Unix,
+            local: LocalAddr::Unix("/run/web.sock".into()),
+            at: clock::now(),
+            place: Budget::new(1024, PipeLimit::among(1024)).take(),
+        };
+        let mut headers = Headers::new();
+        headers.read(&ServiceName::new("web"), arrival, PATIENCE);
+        // Its task ends in the turn in which it takes the header; nobody asks for what it brings.
+        let sent = Socket::from_fd(client.try_clone().unwrap().into()).unwrap();
+        let taken = async {
+            while sent.unacknowledged().unwrap() > 0 {
+                yield_now().await;
+            }
+        };
+        timeout(PATIENCE, taken).await.unwrap();
+        headers.clear();
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+    }
 
     #[test]
     fn refusals_that_were_not_told_are_counted_in_the_next_line() {
