@@ -167,7 +167,9 @@ impl Actor {
                     self.time_passed();
                 }
                 Some(outcome) = self.headers.next() => {
-                    self.headers.done(&self.shared.service, outcome);
+                    if let Err(error) = self.headers.done(&self.shared.service, outcome) {
+                        self.unwatched(&error);
+                    }
                 }
                 accepted = self.listeners.accept(&self.shared.service, &self.common.budget),
                     if self.accepting() => self.accepted(accepted),
@@ -205,9 +207,7 @@ impl Actor {
                 self.step(Input::ConnectFailed(conn, failure));
             }
             Message::Unwatched(conn, error) => {
-                let budget = &self.common.budget;
-                self.listeners
-                    .unwatched(&self.shared.service, budget, &error);
+                self.unwatched(&error);
                 self.step(Input::ClientLost(conn, error.to_string()));
             }
             Message::Listen(sockets) => match Listeners::new(sockets) {
@@ -280,6 +280,13 @@ impl Actor {
         } else {
             self.admit(arrival);
         }
+    }
+
+    /// Somebody who was accepted could not be watched.
+    fn unwatched(&mut self, error: &io::Error) {
+        let budget = &self.common.budget;
+        self.listeners
+            .unwatched(&self.shared.service, budget, error);
     }
 
     fn accepting(&self) -> bool {

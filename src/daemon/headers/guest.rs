@@ -1,6 +1,6 @@
 //! A client that the service has not heard of: how it ends is told here.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use crate::{
     daemon::outcome::{ClientOutcome, Unserved},
@@ -54,6 +54,12 @@ impl Guest {
     pub(super) fn ends_loudly(mut self, why: Unserved<'_>, more: usize) {
         self.over = true;
         self.outcome(why).warn(more);
+    }
+
+    /// The same, for there is no memory to watch it.
+    pub(super) fn ends_unwatched(self, error: &io::Error) {
+        let why = Refusal::NoRoom(error.to_string());
+        self.ends(Unserved::Refused(&why));
     }
 
     fn outcome<'a>(&'a self, why: Unserved<'a>) -> ClientOutcome<'a> {

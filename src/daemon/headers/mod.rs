@@ -18,7 +18,7 @@ mod reading;
 mod sending;
 mod waiting;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 pub(super) use reading::NoHeader;
 pub(super) use sending::{send, written};
@@ -66,13 +66,22 @@ pub(super) enum Outcome {
     Read(Result<Read, JoinError>),
     /// It waits no more, which has been told.
     WaitsNoMore,
+    /// The same, for it cannot be watched.
+    Unwatched(io::Error),
 }
 
 /// What came of reading the header of one of them.
 pub(super) struct Read {
     /// By the connection's own address.
     guest: Guest,
-    read: Result<Arrival, NoHeader>,
+    read: Result<Arrival, Unread>,
+}
+
+/// Why it has not said who it is.
+enum Unread {
+    NoHeader(NoHeader),
+    /// It was not even asked: there is no memory to watch it.
+    Unwatched(io::Error),
 }
 
 // === impl Headers ===
@@ -110,14 +119,22 @@ impl Headers {
         }
         tokio::select! {
             Some(read) = self.reading.join_next() => Some(Outcome::Read(read)),
-            () = self.waiting.one_ends() => Some(Outcome::WaitsNoMore),
+            ended = self.waiting.one_ends() => Some(match ended {
+                Ok(()) => Outcome::WaitsNoMore,
+                Err(error) => Outcome::Unwatched(error),
+            }),
         }
     }
 
     /// Keeps it for [`Self::pop`], or says what was wrong.
-    pub(super) fn done(&mut self, service: &ServiceName, outcome: Outcome) {
-        let Outcome::Read(read) = outcome else {
-            return;
+    ///
+    /// # Errors
+    /// It cannot be watched, and was reset, which has been told.
+    pub(super) fn done(&mut self, service: &ServiceName, outcome: Outcome) -> io::Result<()> {
+        let read = match outcome {
+            Outcome::Read(read) => read,
+            Outcome::WaitsNoMore => return Ok(()),
+            Outcome::Unwatched(error) => return Err(error),
         };
         match read {
             Ok(Read {
@@ -134,13 +151,21 @@ impl Headers {
             }
             Ok(Read {
                 guest,
-                read: Err(why),
+                read: Err(Unread::NoHeader(why)),
             }) => self.refused(guest, &why),
+            Ok(Read {
+                guest,
+                read: Err(Unread::Unwatched(error)),
+            }) => {
+                guest.ends_unwatched(&error);
+                return Err(error);
+            }
             Err(e) => error!(
                 sleepingd_service = %service,
                 "a bug of ours, a client is lost with its PROXY header: {e}",
             ),
         }
+        Ok(())
     }
 
     /// The next that has said who it is.
@@ -174,6 +199,14 @@ impl Headers {
             Some(name) if **name == *service => Arc::clone(name),
             _ => Arc::clone(self.service.insert(Arc::new(service.clone()))),
         }
+    }
+}
+
+// === impl Unread ===
+
+impl From<NoHeader> for Unread {
+    fn from(why: NoHeader) -> Self {
+        Self::NoHeader(why)
     }
 }
 

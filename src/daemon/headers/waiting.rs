@@ -17,7 +17,6 @@ use super::{Arrival, guest::Guest};
 use crate::{
     daemon::{budget::Place, outcome::Unserved},
     model::{LocalAddr, Timestamp},
-    service::Refusal,
     sys::{clock, stream::Stream},
 };
 
@@ -92,13 +91,13 @@ impl Waiting {
     }
 
     /// Watches them until one has ended, and says so in the log. Can be dropped at any time.
-    pub(super) async fn one_ends(&mut self) {
+    ///
+    /// # Errors
+    /// That one has ended because it cannot be watched.
+    pub(super) async fn one_ends(&mut self) -> io::Result<()> {
         // Whoever is still new when this is waited for was not admitted.
         while let Some((arrival, guest)) = self.new.pop_front() {
-            if let Err((guest, error)) = self.watch(arrival, guest) {
-                let why = Refusal::NoRoom(error.to_string());
-                return guest.ends(Unserved::Refused(&why));
-            }
+            self.watch(arrival, guest)?;
         }
         // We have an end of the channel ourselves: it is never closed.
         while let Some(number) = self.rung.recv().await {
@@ -107,9 +106,11 @@ impl Waiting {
                 continue;
             };
             if watched.is_gone() {
-                return self.leaves(number);
+                self.leaves(number);
+                break;
             }
         }
+        Ok(())
     }
 
     fn leaves(&mut self, number: u64) {
@@ -118,10 +119,13 @@ impl Waiting {
         }
     }
 
-    fn watch(&mut self, arrival: Arrival, guest: Guest) -> Result<(), (Guest, io::Error)> {
+    fn watch(&mut self, arrival: Arrival, guest: Guest) -> io::Result<()> {
         let stream = match Stream::new(arrival.socket) {
             Ok(stream) => stream,
-            Err(error) => return Err((guest, error)),
+            Err(error) => {
+                guest.ends_unwatched(&error);
+                return Err(error);
+            }
         };
         self.numbers += 1;
         let rope = Rope {

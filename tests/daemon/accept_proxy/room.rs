@@ -180,7 +180,31 @@ fn whoever_cannot_be_watched_while_it_waits_for_room_is_reset() {
     daemon.says(&format!(
         "{name} is refused: its connection cannot be watched: Cannot allocate memory"
     ));
+    // The next one would be lost as well.
+    daemon.says("accepting pauses: Cannot allocate memory");
     assert_eq!(daemon.counters()["outcomes"]["no_room"], 1);
+}
+
+#[test]
+fn whoever_cannot_be_watched_while_it_sends_its_header_is_reset_and_accepting_pauses() {
+    if !has("strace") {
+        return;
+    }
+    let stage = Stage::new();
+    let (front, backend, daemon) = awake(&stage, TRUST);
+    let faults = Faults::inject(&daemon, &["epoll_ctl:error=ENOMEM:when=1"]);
+    let unlucky = balanced(front, b"P");
+    let name = unlucky.local_addr().unwrap();
+    is_reset(unlucky);
+    drop(faults);
+    daemon.says(&format!(
+        "{name} is refused: its connection cannot be watched: Cannot allocate memory"
+    ));
+    daemon.says("accepting pauses: Cannot allocate memory");
+    assert_eq!(daemon.counters()["outcomes"]["no_room"], 1);
+    let mut next = balanced(front, &proxy::v1(ANN, SITE));
+    next.write_all(b"next").unwrap();
+    gets(&backend, b"next");
 }
 
 #[test]
