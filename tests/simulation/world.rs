@@ -92,6 +92,9 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// Where the clients of a balancer come from, which have to say first who they are.
+const BEHIND_A_BALANCER: u8 = 6;
+
 /// Destinations of one backend share their hundred: 101 and 102 are one, 201 another.
 fn group(destination: Option<&Destination>) -> u16 {
     match destination {
@@ -319,10 +322,14 @@ impl World {
         let conn = ConnId(self.next_conn);
         let source = source.unwrap_or_else(|| self.choices.u8(1..10));
         let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, source)), 1000);
+        let at = match source {
+            BEHIND_A_BALANCER => self.now - ms(conn.0 * 379 % 2_500),
+            _ => self.now,
+        };
         self.account.clients.insert(
             conn,
             Client {
-                arrived: self.now,
+                arrived: at,
                 ignored: source == 8,
                 denied: source == 9,
                 source,
@@ -334,6 +341,7 @@ impl World {
             conn,
             client: ClientAddr::Tcp(addr),
             local: LocalAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80)),
+            at,
         };
         self.tell_service(input)?;
         if self.chance(30) && !self.benign {
@@ -976,7 +984,7 @@ impl World {
                 Output::Connect {
                     conn, candidates, ..
                 } => {
-                    self.account.may_connect(conn)?;
+                    self.account.may_connect(conn, &self.terms, self.now)?;
                     promise!(!candidates.is_empty(), "a client is connected to nowhere");
                     self.set_stage(conn, Stage::Connecting);
                     let at = self.soon(10);

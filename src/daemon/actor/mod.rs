@@ -26,8 +26,7 @@ use super::{
 use crate::{
     command::{Canceller, Runner},
     model::{
-        ClientAddr, CommandId, ConnId, ConnMap, Definition, Destination, End, GenerationId,
-        LocalAddr, ProbeId, Timestamp,
+        CommandId, ConnId, ConnMap, Definition, Destination, End, GenerationId, ProbeId, Timestamp,
     },
     relay::Activity,
     service::{ConnectFailure, Input, Record, Report, Service, Snapshot, lifecycle::Table},
@@ -166,7 +165,7 @@ impl Actor {
                     armed = None;
                     self.time_passed();
                 }
-                Some(outcome) = self.headers.next() => {
+                Some(outcome) = self.headers.next(self.shared.policy.timeouts.wake) => {
                     if let Err(error) = self.headers.done(&self.shared.service, outcome) {
                         self.unwatched(&error);
                     }
@@ -331,18 +330,15 @@ impl Actor {
         };
         let shared = Arc::clone(&self.shared);
         // First of all: while the service is awake the task finds its decision there.
-        self.arrived(conn, addr, local);
+        self.step(Input::ClientArrived {
+            conn,
+            client: addr,
+            local,
+            at,
+        });
         self.common
             .threads
             .spawn(|counted| connection::serve(client, decision, shared, counted));
-    }
-
-    fn arrived(&mut self, conn: ConnId, client: ClientAddr, local: LocalAddr) {
-        self.step(Input::ClientArrived {
-            conn,
-            client,
-            local,
-        });
     }
 
     fn time_passed(&mut self) {

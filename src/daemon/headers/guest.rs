@@ -34,6 +34,11 @@ impl Guest {
         self.client
     }
 
+    /// When it was accepted.
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
+    }
+
     /// It has said who it is.
     pub(super) fn named(&mut self, client: ClientAddr) {
         self.client = client;

@@ -112,14 +112,15 @@ impl Headers {
         most.is_none_or(|most| self.reading.len() + self.waiting.len() < most)
     }
 
-    /// The next of whom there is news; `None` while nobody is there. Can be dropped at any time.
-    pub(super) async fn next(&mut self) -> Option<Outcome> {
+    /// The next of whom there is news; `None` while nobody is there. Whoever begins to wait for
+    /// room does so until `limit` from its accept. Can be dropped at any time.
+    pub(super) async fn next(&mut self, limit: Option<Duration>) -> Option<Outcome> {
         if self.reading.is_empty() && self.waiting.len() == 0 {
             return None;
         }
         tokio::select! {
             Some(read) = self.reading.join_next() => Some(Outcome::Read(read)),
-            ended = self.waiting.one_ends() => Some(match ended {
+            ended = self.waiting.one_ends(limit) => Some(match ended {
                 Ok(()) => Outcome::WaitsNoMore,
                 Err(error) => Outcome::Unwatched(error),
             }),

@@ -277,7 +277,8 @@ impl Service {
                 conn,
                 client,
                 local,
-            } => self.arrived(conn, client, local, cx),
+                at,
+            } => self.arrived(conn, client, local, at, cx),
             Input::ClientSpoke(conn) => {
                 if let Some(held) = self.held.get_mut(conn) {
                     held.spoke = true;
