@@ -28,8 +28,9 @@ pub(super) async fn reach(
         None => who_is_first(settle),
     };
     for destination in candidates {
-        let connected = match spare.take_if(|(to, _)| to == destination) {
-            Some((_, socket)) => Stream::new(socket),
+        let found = spare.take_if(|(to, _)| to == destination);
+        let connected = match found.and_then(|(_, socket)| still_open(socket)) {
+            Some(socket) => Stream::new(socket),
             None => connect(destination, policy.timeouts.connect, first).await,
         };
         match connected {
@@ -50,6 +51,18 @@ pub(super) async fn reach(
         }
     }
     Err(failure)
+}
+
+/// The connection that was a probe, unless it has ended since: READY_CMD takes its time, and a
+/// backend has enough of whoever is silent for long. One on which it has spoken is the client's,
+/// even if that was all.
+///
+/// Nothing was sent over it, a PROXY header neither, so nobody misses it.
+fn still_open(probe: Socket) -> Option<Socket> {
+    // poll(2) of one good descriptor; if even that fails, another connection is none the worse.
+    let glance = probe.glance().ok()?;
+    let is_over = glance.dead || (glance.ended && !glance.data);
+    (!is_over).then_some(probe)
 }
 
 /// It accepted, and took no PROXY header: that is a close, which only SETTLE_TIME makes a reason to
