@@ -69,6 +69,20 @@ impl Service {
         }
     }
 
+    /// It may be on its way to a backend by now: where that fails, it is held again.
+    pub(super) fn spoke(&mut self, conn: ConnId) {
+        let held = match self.held.get_mut(conn) {
+            Some(held) => Some(held),
+            None => self
+                .generations()
+                .find_map(|generation| generation.connecting.get_mut(&conn))
+                .map(Box::as_mut),
+        };
+        if let Some(held) = held {
+            held.spoke = true;
+        }
+    }
+
     /// Whether there is a known destination to relay a monitor to.
     pub(super) fn serves_ignored(&self) -> bool {
         self.current.state() == State::Awake && !self.current.destinations.is_empty()

@@ -279,11 +279,7 @@ impl Service {
                 local,
                 at,
             } => self.arrived(conn, client, local, at, cx),
-            Input::ClientSpoke(conn) => {
-                if let Some(held) = self.held.get_mut(conn) {
-                    held.spoke = true;
-                }
-            }
+            Input::ClientSpoke(conn) => self.spoke(conn),
             Input::ClientGone(conn) => self.gone(conn, cx),
             Input::ClientLost(conn, why) => self.refuse(conn, Refusal::NoRoom(why), cx),
             Input::Connected(conn, destination) => self.connected(conn, destination, cx),
