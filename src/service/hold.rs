@@ -14,7 +14,7 @@ pub(super) struct Held {
     pub(super) ignored: bool,
     /// Has sent something.
     pub(super) spoke: bool,
-    /// When it came.
+    /// When it was accepted.
     pub(super) since: Timestamp,
     /// WAKE_TIMEOUT from then.
     pub(super) deadline: Option<Timestamp>,
@@ -26,7 +26,7 @@ pub(super) struct Held {
     pub(super) present: bool,
 }
 
-/// The held clients, oldest first (identities grow in the order of accept).
+/// The held clients, in the order in which they came to the service (so do identities grow).
 ///
 /// Boxed: every client goes through here and on to those that are being connected, and a node of
 /// such a tree has eleven places.

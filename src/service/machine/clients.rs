@@ -15,10 +15,12 @@ impl Service {
         conn: ConnId,
         client: ClientAddr,
         local: LocalAddr,
+        at: Timestamp,
         cx: &mut Cx<'_>,
     ) {
         let policy = &cx.definition.policy;
         let ignored = policy.access.ignores(&client);
+        let deadline = at.plus(policy.timeouts.wake);
         let refusal = if !policy.access.admits(&client) {
             Some(Refusal::Denied)
         } else if self.source_is_full(&client) {
@@ -27,6 +29,8 @@ impl Service {
             Some(Refusal::Ending)
         } else if ignored && !self.serves_ignored() {
             Some(Refusal::IgnoredAsleep)
+        } else if deadline.is_some_and(|deadline| deadline <= cx.now) {
+            Some(Refusal::HeldTooLong)
         } else {
             None
         };
@@ -35,7 +39,7 @@ impl Service {
             return cx.report(Report::Refused {
                 client,
                 why: refusal,
-                held: Duration::ZERO,
+                held: cx.now.since(at),
             });
         }
         self.clients.insert(conn, client);
@@ -49,8 +53,8 @@ impl Service {
                 local,
                 ignored,
                 spoke: false,
-                since: cx.now,
-                deadline: cx.now.plus(policy.timeouts.wake),
+                since: at,
+                deadline,
                 not_before: None,
                 attempt: None,
                 present: true,
@@ -62,6 +66,20 @@ impl Service {
         match (self.definition.policy.limits.per_source, client.ip()) {
             (Some(max), Some(ip)) => self.per_source.get(&ip).is_some_and(|count| *count >= max),
             _ => false,
+        }
+    }
+
+    /// It may be on its way to a backend by now: where that fails, it is held again.
+    pub(super) fn spoke(&mut self, conn: ConnId) {
+        let held = match self.held.get_mut(conn) {
+            Some(held) => Some(held),
+            None => self
+                .generations()
+                .find_map(|generation| generation.connecting.get_mut(&conn))
+                .map(Box::as_mut),
+        };
+        if let Some(held) = held {
+            held.spoke = true;
         }
     }
 
