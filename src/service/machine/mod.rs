@@ -279,9 +279,7 @@ impl Service {
                 local,
             } => self.arrived(conn, client, local, cx),
             Input::ClientSpoke(conn) => {
-                if let Some(held) = self.held.get_mut(conn) {
-                    held.spoke = true;
-                }
+                self.held.change(conn, |held| held.spoke = true);
             }
             Input::ClientGone(conn) => self.gone(conn, cx),
             Input::ClientLost(conn, why) => self.refuse(conn, Refusal::NoRoom(why), cx),
