@@ -7,16 +7,19 @@
 //!    └─────────────────────┘
 //! ```
 //!
-//! | file | the idea in it |
-//! | --- | --- |
-//! | `mod` | the client's way, and what it and the service tell each other |
-//! | `reach` | connecting: the first destination that answers |
+//! - `introduction`: until it is connected; `reach`: to whom.
+//! - here: the whole of its life, and how that ended.
 
+mod introduction;
 mod reach;
+#[cfg(test)]
+mod tests;
 
 use std::{
+    any::Any,
     future::Future,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,22 +28,19 @@ use std::{
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use self::reach::reach;
+use self::introduction::introduce;
 use super::{
     actor::Message,
-    headers,
     outcome::{ClientOutcome, Fate},
     threads::Counted,
 };
 use crate::{
-    model::{ClientAddr, ConnId, Destination, End, LocalAddr, Policy, ServiceName, Timestamp},
-    relay::{self, Activity, Relay},
-    service::{ConnectFailure, Input},
-    sys::{
-        clock,
-        net::Socket,
-        stream::{Sign, Stream},
+    model::{
+        ClientAddr, ConnId, Destination, End, LocalAddr, Outcome, Policy, ServiceName, Timestamp,
     },
+    relay::{Activity, Relay},
+    service::{ConnectFailure, Input},
+    sys::{clock, net::Socket},
 };
 
 /// What the service has decided for a held client.
@@ -93,174 +93,139 @@ struct Farewell {
 struct Pairing {
     relay: Relay<Cut>,
     destination: Destination,
-    /// How long the client had to wait for it.
-    held: Duration,
 }
 
 /// The actor's word that a relay is to end.
 struct Cut(oneshot::Receiver<End>);
 
-enum Held {
-    Decided(Verdict),
-    Gone,
+/// The life of one client. A type of its own and not an async block, so that there is somebody left
+/// to tell of a panic: who it was, and what came of its relay.
+struct Life {
+    stage: Stage,
+    client: ClientAddr,
+    arrived: Timestamp,
+    farewell: Farewell,
+}
+
+/// How far it is.
+#[expect(clippy::large_enum_variant, reason = "the small ones are soon over")]
+enum Stage {
+    /// Boxed, and gone when it is relayed: of ten thousand idle connections each is as small as can
+    /// be.
+    Introducing(Pin<Box<dyn Future<Output = Option<Pairing>> + Send>>),
+    /// After it was held for so long.
+    Relaying(Pairing, Duration),
+    Over,
 }
 
 /// The life of one client; `decision` is the service's first for it.
-///
-/// What comes before the relay is boxed, and gone when that begins: of ten thousand idle
-/// connections each is as small as can be.
 pub(super) fn serve(
     client: Client,
     decision: oneshot::Receiver<Verdict>,
     shared: Arc<Shared>,
     counted: Counted,
 ) -> impl Future<Output = ()> + Send {
-    let farewell = Farewell {
-        conn: client.conn,
-        shared: Arc::clone(&shared),
-        _counted: counted,
-    };
-    let addr = client.addr;
-    let introduced = Box::pin(introduce(client, decision, shared));
-    async move {
-        let Some(Pairing {
-            relay,
-            destination,
+    Life {
+        client: client.addr,
+        arrived: client.arrived,
+        farewell: Farewell {
+            conn: client.conn,
+            shared: Arc::clone(&shared),
+            _counted: counted,
+        },
+        stage: Stage::Introducing(Box::pin(introduce(client, decision, shared))),
+    }
+}
+
+// === impl Life ===
+
+impl Future for Life {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let life = self.get_mut();
+        // Whatever a panic has left half done is not used any more: it is closed.
+        match catch_unwind(AssertUnwindSafe(|| life.run(cx))) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                life.tell_panic(said(&*panic));
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Life {
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.stage {
+                Stage::Introducing(introduced) => {
+                    self.stage = match ready!(introduced.as_mut().poll(cx)) {
+                        Some(pairing) => Stage::Relaying(pairing, self.held()),
+                        None => Stage::Over,
+                    };
+                }
+                Stage::Relaying(pairing, _) => {
+                    let outcome = ready!(Pin::new(&mut pairing.relay).poll(cx));
+                    self.tell_relayed(&outcome);
+                    self.stage = Stage::Over;
+                }
+                Stage::Over => return Poll::Ready(()),
+            }
+        }
+    }
+
+    fn tell_relayed(&self, outcome: &Outcome) {
+        match &self.stage {
+            // Every client has one outcome, and this one has been told.
+            Stage::Relaying(..) if outcome.end == End::Refused => {}
+            Stage::Relaying(Pairing { destination, .. }, held) => {
+                let fate = Fate::Relayed(destination, outcome);
+                self.outcome(*held, fate).tell();
+            }
+            Stage::Introducing(_) | Stage::Over => {}
+        }
+    }
+
+    fn tell_panic(&mut self, said: &str) {
+        let (relayed, held) = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Relaying(pairing, held) => (pairing.abandon(), held),
+            Stage::Introducing(_) | Stage::Over => (None, self.held()),
+        };
+        let relayed = relayed.as_ref().map(|(to, outcome)| (to, outcome));
+        self.outcome(held, Fate::Panicked { said, relayed }).tell();
+    }
+
+    fn outcome<'a>(&'a self, held: Duration, fate: Fate<'a>) -> ClientOutcome<'a> {
+        ClientOutcome {
+            service: Some(&self.farewell.shared.service),
+            client: self.client,
             held,
-        }) = introduced.await
-        else {
-            return;
-        };
-        let outcome = relay.await;
-        // Every client has one outcome, and this one has been told.
-        if outcome.end != End::Refused {
-            let whole = ClientOutcome {
-                service: Some(&farewell.shared.service),
-                client: addr,
-                held,
-                fate: Fate::Relayed(&destination, &outcome),
-            };
-            whole.tell();
+            fate,
         }
+    }
+
+    fn held(&self) -> Duration {
+        clock::now().since(self.arrived)
     }
 }
 
-/// Holds a client, and connects it when that is decided. `None`: it is gone, or was reset.
-async fn introduce(
-    client: Client,
-    mut decision: oneshot::Receiver<Verdict>,
-    shared: Arc<Shared>,
-) -> Option<Pairing> {
-    let Client {
-        conn,
-        addr,
-        local,
-        socket,
-        arrived,
-    } = client;
-    let stream = match Stream::new(socket) {
-        Ok(stream) => stream,
-        Err(e) => {
-            shared.tell_unwatched(conn, e);
-            return None;
-        }
-    };
-    loop {
-        let order = match held(&stream, &mut decision, conn, &shared).await {
-            Held::Decided(Verdict::Connect(order)) => order,
-            Held::Decided(Verdict::Refuse) => {
-                stream.reset();
-                return None;
-            }
-            Held::Gone => {
-                shared.tell(Input::ClientGone(conn));
-                stream.reset();
-                return None;
-            }
-        };
-        let Order {
-            candidates,
-            settle,
-            spare,
-            mut cut,
-            activity,
-        } = order;
-        let version = shared.policy.proxy.send;
-        let header = version.map(|version| headers::written(version, addr, &local));
-        let reached = tokio::select! {
-            biased;
-            _ = &mut cut => {
-                stream.reset();
-                return None;
-            }
-            reached = reach(&candidates, settle, spare, header, &shared.policy) => reached,
-        };
-        match reached {
-            Ok((backend, destination)) => {
-                let held = clock::now().since(arrived);
-                shared.tell(Input::Connected(conn, destination.clone()));
-                let mut relay = relayed(stream, backend, cut, activity, &shared.policy);
-                if settle.is_zero() {
-                    relay = relay.with_new_backend();
-                }
-                return Some(Pairing {
-                    relay,
-                    destination,
-                    held,
-                });
-            }
-            Err(failure) => {
-                let (to, next) = oneshot::channel();
-                shared.tell_failure(conn, failure, to);
-                decision = next;
-            }
-        }
-    }
+/// What a panic says, where it says something.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no word of why")
 }
 
-/// Waits for the decision; sees meanwhile whether the client speaks, or leaves.
-async fn held(
-    stream: &Stream,
-    decision: &mut oneshot::Receiver<Verdict>,
-    conn: ConnId,
-    shared: &Shared,
-) -> Held {
-    let mut spoke = false;
-    loop {
-        tokio::select! {
-            biased;
-            // The actor drops its end only with itself: there is nobody to wait for any more.
-            verdict = &mut *decision => return Held::Decided(verdict.unwrap_or(Verdict::Refuse)),
-            sign = stream.next_sign(spoke) => match sign {
-                Sign::Gone => return Held::Gone,
-                Sign::Data => {
-                    spoke = true;
-                    shared.tell(Input::ClientSpoke(conn));
-                }
-            },
-        }
-    }
-}
+// === impl Pairing ===
 
-/// Begins to relay.
-fn relayed(
-    client: Stream,
-    backend: Stream,
-    cut: oneshot::Receiver<End>,
-    activity: Activity,
-    policy: &Policy,
-) -> Relay<Cut> {
-    for stream in [&client, &backend] {
-        if let Some(limit) = policy.timeouts.user {
-            // Refused only for a unix socket, which has no peer that could vanish.
-            let _ = stream.socket().set_user_timeout(Some(limit));
-        }
+impl Pairing {
+    /// Its task has panicked. `None` if the relay was over by then, and that was told.
+    fn abandon(self) -> Option<(Destination, Outcome)> {
+        let outcome = self.relay.abandon()?;
+        Some((self.destination, outcome))
     }
-    let limits = relay::Limits {
-        client_timeout: policy.timeouts.client,
-        half_close: policy.timeouts.half_close,
-    };
-    relay::relay(client, backend, limits, Cut(cut), activity)
 }
 
 // === impl Cut ===
@@ -301,44 +266,5 @@ impl Shared {
 impl Drop for Farewell {
     fn drop(&mut self) {
         self.shared.tell(Input::RelayEnded(self.conn));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-    use crate::{config, daemon::threads::Threads};
-
-    #[tokio::test]
-    async fn the_task_of_an_idle_connection_is_small() {
-        let path = "web.conf".into();
-        let text = "[web]\nPORT=1\nTARGET=127.0.0.1:2\n".to_owned();
-        let mut loaded = config::parse(&[config::SourceFile { path, text }], &[]);
-        let definition = loaded.definitions.remove(0);
-        let (to_actor, _inbox) = tokio::sync::mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            service: definition.name,
-            policy: definition.policy,
-            to_actor,
-        });
-        let (ours, _) = UnixStream::pair().unwrap();
-        let client = Client {
-            conn: ConnId(1),
-            addr: ClientAddr::Unix,
-            local: LocalAddr::Unix("/run/web.sock".into()),
-            socket: Socket::from_fd(ours.into()).unwrap(),
-            arrived: clock::now(),
-        };
-        let (_, decision) = oneshot::channel();
-        let mut size = 0;
-        Threads::default().spawn(|counted| {
-            let task = serve(client, decision, shared, counted);
-            size = size_of_val(&task);
-            task
-        });
-        // With the runtime's own it is to fit in 512 bytes, in steps of 128.
-        assert!(size <= 408, "{size} bytes");
     }
 }

@@ -1,4 +1,4 @@
-//! Connecting: the first destination that answers.
+//! Finds the first destination that answers.
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 

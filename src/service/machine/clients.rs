@@ -71,14 +71,13 @@ impl Service {
 
     /// It may be on its way to a backend by now: where that fails, it is held again.
     pub(super) fn spoke(&mut self, conn: ConnId) {
-        let held = match self.held.get_mut(conn) {
-            Some(held) => Some(held),
-            None => self
-                .generations()
-                .find_map(|generation| generation.connecting.get_mut(&conn))
-                .map(Box::as_mut),
-        };
-        if let Some(held) = held {
+        if self.held.change(conn, |held| held.spoke = true).is_some() {
+            return;
+        }
+        let mut connecting = self
+            .generations()
+            .filter_map(|generation| generation.connecting.get_mut(&conn));
+        if let Some(held) = connecting.next() {
             held.spoke = true;
         }
     }
@@ -125,17 +124,18 @@ impl Service {
 
     /// The client is no more; its own START, if one runs, is still waited for.
     pub(super) fn drop_held(&mut self, conn: ConnId) {
-        if let Some(held) = self.held.get_mut(conn) {
+        let starting = self.held.change(conn, |held| {
             held.present = false;
             held.not_before = None;
-            if held.attempt.is_none() {
-                self.held.remove(conn);
-            }
+            held.attempt.is_some()
+        });
+        if starting == Some(false) {
+            self.held.remove(conn);
         }
     }
 
     pub(super) fn gone(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
-        let held = self.held.get_mut(conn).is_some_and(|held| held.present);
+        let held = self.held.get(conn).is_some_and(|held| held.present);
         // It left in the moment in which it was to be connected; what it took is given back when
         // its end is told.
         let connecting = self
