@@ -1,6 +1,7 @@
 //! Sockets that are not yet with the runtime: listening, accepted, connecting.
 
 mod listen;
+mod own_port;
 mod pacing;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     sys::socket::{MsgFlags, recv, send},
 };
+pub use own_port::never_own_port;
 use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use crate::model::LocalAddr;
