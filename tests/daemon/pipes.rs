@@ -120,21 +120,21 @@ fn a_user_whose_pipes_are_used_up_by_another_process_is_copied_for_and_spliced_f
     assert!(large.count() >= pipes);
 }
 
-/// As many stalled streams as would take 200 MiB of pipes: each holds one, or copies. In a
+/// As many stalled streams as would take 375 MiB of pipes: each holds one, or copies. In a
 /// network of its own, whose sockets have small buffers: stalled streams with large ones would run
 /// the machine's TCP out of memory, which then drops packets of everybody.
 #[test]
-fn eight_hundred_bulk_streams_stay_within_the_pipes_that_an_unprivileged_user_has() {
-    const STREAMS: usize = 800;
-    const EACH: usize = 3 << 19;
+fn fifteen_hundred_bulk_streams_stay_within_the_pipes_that_an_unprivileged_user_has() {
+    const STREAMS: usize = 1500;
+    const EACH: usize = 1 << 20;
     const BUFFERS: &str = "
-        echo 4096 262144 262144 > /proc/sys/net/ipv4/tcp_wmem
-        echo 4096 524288 524288 > /proc/sys/net/ipv4/tcp_rmem";
+        echo 4096 131072 131072 > /proc/sys/net/ipv4/tcp_wmem
+        echo 4096 262144 262144 > /proc/sys/net/ipv4/tcp_rmem";
     if !is_root("to run as nobody") || !has("setpriv") || !may_open(8_000) {
         return;
     }
     let test =
-        "pipes::eight_hundred_bulk_streams_stay_within_the_pipes_that_an_unprivileged_user_has";
+        "pipes::fifteen_hundred_bulk_streams_stay_within_the_pipes_that_an_unprivileged_user_has";
     if !inside(test, BUFFERS) {
         return;
     }
