@@ -84,8 +84,10 @@ fn run(script: &str) {
 /// USER_TIMEOUT.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How long it may take: a tenth more; and the kernel counts from when it first sends something
-/// again, which it does the later, the slower the peer's answers were, and so the machine.
+/// How long it may take until this test has seen it: the kernel counts from when it first sends
+/// something again, which it does the later, the slower the peer's answers were, and so the
+/// machine. That, and 0.2 s more, is all on a quiet machine. A busy one may be as late again;
+/// without USER_TIMEOUT it would be a quarter of an hour.
 fn at_most() -> Duration {
     let sockets = Command::new("ss")
         .args(["-tinH", "dst", Elsewhere::THERE])
@@ -95,7 +97,7 @@ fn at_most() -> Duration {
     let mut words = text.split_ascii_whitespace();
     let again = words.find_map(|word| word.strip_prefix("rto:")).unwrap();
     let again = Duration::from_secs_f64(again.parse::<f64>().unwrap() / 1000.0);
-    LIMIT + LIMIT / 10 + again
+    LIMIT * 2 + again
 }
 
 #[test]
