@@ -26,6 +26,8 @@ struct book {
     _Atomic uint64_t longest; /* ns of processor time */
     _Atomic uint64_t slept;   /* turns in which it went to sleep */
     _Atomic uint64_t longest_slept; /* ns of such a turn by the clock */
+    _Atomic uint64_t late;    /* turns of more than the limit */
+    uint64_t limit;           /* ns of processor time; written by turns.rs */
 };
 
 struct moment {
@@ -83,6 +85,8 @@ static void end_turn(void)
     struct moment ended = now();
     atomic_fetch_add(&book->turns, 1);
     raise_to(&book->longest, ended.cpu - begun.cpu);
+    if (ended.cpu - begun.cpu >= book->limit)
+        atomic_fetch_add(&book->late, 1);
     if (ended.sleeps == begun.sleeps)
         return;
     atomic_fetch_add(&book->slept, 1);
