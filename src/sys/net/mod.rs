@@ -2,6 +2,7 @@
 
 mod listen;
 mod options;
+mod own_port;
 mod pacing;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     sys::socket::{MsgFlags, recv, send},
 };
+pub use own_port::never_own_port;
 use socket2::{Domain, SockAddr, SockRef, Type};
 
 use self::options::{hold_back_ack, tune};
