@@ -21,6 +21,15 @@ use sleepingd::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 
+#[path = "daemon/harness/namespaces.rs"]
+#[allow(dead_code, reason = "the daemon's tests need more of it")]
+mod namespaces;
+#[path = "daemon/harness/needs.rs"]
+#[allow(dead_code, reason = "the daemon's tests need more of it")]
+mod needs;
+
+use namespaces::{INSIDE, inside};
+
 /// More than any of this takes, on any machine.
 const LONG: Duration = Duration::from_secs(30);
 
@@ -65,50 +74,9 @@ impl Drop for Reaped {
     }
 }
 
-/// Names the test that runs inside.
-const INSIDE: &str = "SLEEPINGD_TEST_INSIDE";
-
-/// Says whether the test of this name runs inside a network namespace of its own, prepared by
-/// `script`. If not, runs it there, and fails if it fails.
-fn inside(test: &str, script: &str) -> bool {
-    if env::var(INSIDE).is_ok_and(|name| name == test) {
-        return true;
-    }
-    let mut unshare = Command::new("unshare");
-    unshare.arg(if nix::unistd::geteuid().is_root() {
-        "-n"
-    } else {
-        "-rn"
-    });
-    let script = format!("ip link set lo up || exit 9; {script} exec \"$0\" --exact \"$1\"");
-    unshare
-        .args(["sh", "-ec", &script])
-        .arg(env::current_exe().unwrap())
-        .arg(test);
-    let output = unshare.env(INSIDE, test).output().unwrap();
-    if output.status.code() == Some(9) {
-        println!("skipped: no network namespace to be had");
-        return false;
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}\n{error}"
-    );
-    false
-}
-
-#[test]
-fn a_port_in_the_ephemeral_range_is_never_taken_from_its_backend() {
-    // Two ports only: every other connect would find itself.
-    let script = "echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range;";
-    if !inside(
-        "a_port_in_the_ephemeral_range_is_never_taken_from_its_backend",
-        script,
-    ) {
-        return;
-    }
+/// The backend's port may be bound at any moment, whatever `look` has just done. Gives how often it
+/// found itself.
+fn looks_and_binds() -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -125,7 +93,31 @@ fn a_port_in_the_ephemeral_range_is_never_taken_from_its_backend() {
         let backend = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
         backend.bind(&address.into()).unwrap();
     }
-    assert!(found_itself > 0, "the case did not arise");
+    found_itself
+}
+
+#[test]
+fn a_port_in_the_ephemeral_range_is_never_taken_from_its_backend() {
+    // Two ports only: every other connect would find itself.
+    let script = "echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range";
+    if inside(
+        "a_port_in_the_ephemeral_range_is_never_taken_from_its_backend",
+        script,
+    ) {
+        assert_eq!(looks_and_binds(), 0);
+    }
+}
+
+#[test]
+fn a_connect_that_finds_itself_gives_the_port_back_at_once() {
+    // One port only: there is no other to connect from.
+    let script = "echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range";
+    if inside(
+        "a_connect_that_finds_itself_gives_the_port_back_at_once",
+        script,
+    ) {
+        assert!(looks_and_binds() > 0, "the case did not arise");
+    }
 }
 
 /// A backend that takes one client, and has a word for it.
@@ -239,7 +231,7 @@ fn a_remote_backend_is_connected_to_once_it_no_longer_refuses() {
 fn silent_and_unreachable_machines_are_not_up_yet_and_forbidden_ones_never_are() {
     let script = "ip link add net0 type veth peer name net1; ip link set net1 up; \
                   ip addr add 10.8.0.1/24 dev net0; ip link set net0 up; \
-                  ip route add prohibit 10.6.0.7;";
+                  ip route add prohibit 10.6.0.7";
     if !inside(
         "silent_and_unreachable_machines_are_not_up_yet_and_forbidden_ones_never_are",
         script,

@@ -9,6 +9,7 @@
 //! | [`rows`] | what is measured, and what must be reached |
 //! | [`rounds`] | the run |
 //! | [`memory`] | what relays weigh, and connections at rest |
+//! | [`pair`] | two sleepingd that differ in one thing |
 //! | [`relays`] | sleepingd and its rivals: finds, configures, starts and ends them |
 //! | [`backend`] | the other end of every connection |
 //! | [`load`] | the clients |
@@ -30,6 +31,7 @@ use std::{
 use clap::Parser;
 use common::{Result, machine};
 use figures::{Line, Verdict};
+use pair::Pair;
 use relays::{Candidate, Kind, Threads};
 use rounds::{Field, Round};
 use rows::{Part, ROWS, Row};
@@ -44,6 +46,7 @@ mod load;
 mod memory;
 mod meter;
 mod order;
+mod pair;
 mod relays;
 mod roles;
 mod rounds;
@@ -78,6 +81,9 @@ struct Cli {
     /// keys before its first section; repeatable
     #[arg(long, value_parser = variant)]
     variant: Vec<Variant>,
+    /// Instead of all that: two sleepingd that differ in one thing
+    #[arg(long, value_enum)]
+    pair: Option<Pair>,
     /// Print the table in Markdown, too
     #[arg(long)]
     markdown: bool,
@@ -95,7 +101,10 @@ struct Variant {
 }
 
 fn main() -> ExitCode {
-    let role = roles::play().or_else(backend::play).or_else(load::play);
+    let role = roles::play()
+        .or_else(backend::play)
+        .or_else(load::play)
+        .or_else(pair::play);
     if let Some(outcome) = role {
         return exit_code(outcome);
     }
@@ -122,6 +131,9 @@ fn measure(cli: &Cli) -> Result<()> {
     interruption::listen()?;
     sleepingd::sys::fd::raise_nofile_limit()?;
     let mut machine = machine::facts()?;
+    if let Some(pair) = cli.pair {
+        return compare(cli, pair, machine);
+    }
     let candidates = present(cli, &mut machine)?;
     let wanted = |part| cli.only.is_empty() || cli.only.contains(&part);
     // First, while the kernel has no closed connections to remember.
@@ -140,6 +152,24 @@ fn measure(cli: &Cli) -> Result<()> {
     }
     lines.extend(figures::of_rounds(&candidates, &rows, &rounds));
     report(cli, &candidates, &lines, &rounds, machine)
+}
+
+/// Two of ours, and nobody else.
+fn compare(cli: &Cli, pair: Pair, mut machine: Map<String, Value>) -> Result<()> {
+    let daemon = fs::canonicalize(&cli.daemon)?;
+    let seen = pair::measure(
+        pair,
+        &pair::Plan {
+            daemon: &daemon,
+            rounds: cli.rounds as usize,
+            window: Duration::try_from_secs_f64(cli.seconds)?,
+        },
+    )?;
+    machine.insert("load_after".to_owned(), machine::load()?.into());
+    let all = json!({ "machine": machine, "pair": seen });
+    fs::write(FILE, serde_json::to_string_pretty(&all)? + "\n")?;
+    println!("\nwritten to {}", fs::canonicalize(FILE)?.display());
+    Ok(())
 }
 
 fn run(cli: &Cli, candidates: &[Candidate], rows: &[&'static Row]) -> Result<Vec<Round>> {
@@ -224,7 +254,12 @@ fn present(cli: &Cli, machine: &mut Map<String, Value>) -> Result<Vec<Candidate>
 fn everybody(cli: &Cli) -> Result<Vec<Candidate>> {
     let sleepingd = |name: &str, program: &Path, head: &[String]| -> Result<Candidate> {
         let (program, head) = (fs::canonicalize(program)?, head.to_vec());
-        Ok(Candidate::new(name, Kind::Sleepingd { program, head }))
+        let kind = Kind::Sleepingd {
+            program,
+            head,
+            user: None,
+        };
+        Ok(Candidate::new(name, kind))
     };
     let mut all = vec![
         Candidate::new("direct", Kind::Direct),

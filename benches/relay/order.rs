@@ -53,6 +53,13 @@ pub enum Work {
         /// Messages in a second.
         rate: u32,
     },
+    /// Nothing, on connections of one source, until the load's standard input ends.
+    Silent {
+        /// How many come.
+        connections: usize,
+        /// How many of them are taken.
+        places: usize,
+    },
     /// A few messages on each connection, then nothing, until the load's standard input ends.
     Still {
         /// How many connections.

@@ -190,7 +190,7 @@ pub struct Outcomes {
     pub drain_timeout: u64,
     /// Its connection was no use (IDLE_ON), and its backend was put to sleep.
     pub put_to_sleep: u64,
-    /// A system call failed on the way.
+    /// A system call failed on the way, or sleepingd itself.
     pub broken: u64,
     /// It left while it was held.
     pub gave_up: u64,

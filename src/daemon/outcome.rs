@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tracing::{debug, field, warn};
+use tracing::{debug, error, field, warn};
 
 use super::headers::NoHeader;
 use crate::{
@@ -34,6 +34,11 @@ pub(super) enum Fate<'a> {
     Relayed(&'a Destination, &'a Outcome),
     /// It was not.
     Unserved(Unserved<'a>),
+    /// Its task has panicked, and said this; `relayed`: to there, and what came of it.
+    Panicked {
+        said: &'a str,
+        relayed: Option<(&'a Destination, &'a Outcome)>,
+    },
 }
 
 /// Why it was not relayed.
@@ -67,6 +72,8 @@ static ENDING: Tally = Tally::of("ending");
 static NO_ROOM: Tally = Tally::of("no_room");
 static NO_HEADER: Tally = Tally::of("no_header");
 static UNCLAIMED: Tally = Tally::of("unclaimed");
+/// What was broken before it was relayed.
+static BROKEN: Tally = Tally::of("broken");
 
 /// How clients have ended by now; each for itself, not one consistent picture.
 pub(super) fn counted(relays: &relay::Counters) -> api::Outcomes {
@@ -77,7 +84,7 @@ pub(super) fn counted(relays: &relay::Counters) -> api::Outcomes {
         half_close_timeout: relays.half_close_timeout,
         drain_timeout: relays.drain_timeout,
         put_to_sleep: relays.put_to_sleep,
-        broken: relays.failed,
+        broken: relays.failed + BROKEN.now(),
         gave_up: GAVE_UP.now(),
         denied: DENIED.now(),
         too_many_from_source: TOO_MANY_FROM_SOURCE.now(),
@@ -128,10 +135,13 @@ impl<'a> ClientOutcome<'a> {
         }
     }
 
-    /// Counts it and logs it.
+    /// Counts it and logs it. A fault of ours is for the administrator, who has not asked.
     pub(super) fn tell(&self) {
         self.fate.count();
-        log!(debug, self, "{self}");
+        match self.fate {
+            Fate::Panicked { .. } => log!(error, self, "{self}"),
+            Fate::Relayed(..) | Fate::Unserved(_) => log!(debug, self, "{self}"),
+        }
     }
 
     /// The same, for an administrator who has not asked; `more` were not told so since the last.
@@ -142,33 +152,46 @@ impl<'a> ClientOutcome<'a> {
             n => log!(warn, self, "{self} (and {n} more since the last such line)"),
         }
     }
+
+    /// How long it took, and how much was moved.
+    fn measure(&self, f: &mut fmt::Formatter<'_>, relay: &Outcome) -> fmt::Result {
+        write!(
+            f,
+            "{:.3} s (held {:.3} s, {} B in, {} B out)",
+            relay.relayed.as_secs_f64(),
+            self.held.as_secs_f64(),
+            relay.to_backend,
+            relay.to_client,
+        )
+    }
 }
 
 impl fmt::Display for ClientOutcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (client, held) = (self.client, self.held.as_secs_f64());
         match &self.fate {
-            Fate::Relayed(destination, relay) => write!(
-                f,
-                "{client} to {destination}: {} by the {} after {:.3} s \
-                 (held {held:.3} s, {} B in, {} B out)",
-                relay.end,
-                relay.ended_by,
-                relay.relayed.as_secs_f64(),
-                relay.to_backend,
-                relay.to_client,
-            ),
-            Fate::Unserved(Unserved::Left) => {
-                write!(f, "{client} left before it was served (held {held:.3} s)")
+            Fate::Relayed(destination, relay) => {
+                write!(f, "{client} to {destination}: {} ", relay.end)?;
+                write!(f, "by the {} after ", relay.ended_by)?;
+                self.measure(f, relay)
             }
-            Fate::Unserved(Unserved::Refused(why)) => {
-                write!(f, "{client} is refused: {why} (held {held:.3} s)")
+            Fate::Unserved(why) => {
+                write!(f, "{client} {why}")?;
+                match why {
+                    Unserved::Left | Unserved::Refused(_) => write!(f, " (held {held:.3} s)"),
+                    Unserved::Unnamed(_) | Unserved::Unclaimed => Ok(()),
+                }
             }
-            Fate::Unserved(Unserved::Unnamed(why)) => {
-                write!(f, "{client} is refused: it is in ACCEPT_PROXY, but {why}")
-            }
-            Fate::Unserved(Unserved::Unclaimed) => {
-                write!(f, "{client} is refused: no section claims its socket")
+            Fate::Panicked { said, relayed } => {
+                write!(f, "{client} is reset by a fault of sleepingd, ")?;
+                write!(f, "which should be reported: {said}; ")?;
+                match relayed {
+                    Some((destination, relay)) => {
+                        write!(f, "it was relayed to {destination} for ")?;
+                        self.measure(f, relay)
+                    }
+                    None => write!(f, "it was not relayed yet (held {held:.3} s)"),
+                }
             }
         }
     }
@@ -181,14 +204,16 @@ impl<'a> Fate<'a> {
         match self {
             Fate::Relayed(_, relay) => of_relay(relay.end),
             Fate::Unserved(why) => why.tally().name,
+            Fate::Panicked { .. } => BROKEN.name,
         }
     }
 
     fn count(&self) {
         match self {
-            // The relay has done it.
-            Fate::Relayed(..) => {}
             Fate::Unserved(why) => why.tally().another(),
+            Fate::Panicked { relayed: None, .. } => BROKEN.another(),
+            // The relay has done it.
+            Fate::Relayed(..) | Fate::Panicked { .. } => {}
         }
     }
 
@@ -196,20 +221,23 @@ impl<'a> Fate<'a> {
         match self {
             Fate::Relayed(_, relay) => relay.ended_by,
             Fate::Unserved(why) => why.ended_by(),
+            Fate::Panicked { .. } => Side::Daemon,
         }
     }
 
     fn relay(&self) -> Option<&'a Outcome> {
-        match self {
-            Fate::Relayed(_, relay) => Some(relay),
-            Fate::Unserved(_) => None,
-        }
+        self.relayed().map(|(_, relay)| relay)
     }
 
     fn destination(&self) -> Option<&'a Destination> {
+        self.relayed().map(|(destination, _)| destination)
+    }
+
+    fn relayed(&self) -> Option<(&'a Destination, &'a Outcome)> {
         match self {
-            Fate::Relayed(destination, _) => Some(destination),
+            Fate::Relayed(destination, relay) => Some((destination, relay)),
             Fate::Unserved(_) => None,
+            Fate::Panicked { relayed, .. } => *relayed,
         }
     }
 }
@@ -255,6 +283,18 @@ impl Unserved<'_> {
             Unserved::Left => Side::Client,
             Unserved::Unnamed(why) => why.ended_by(),
             Unserved::Refused(_) | Unserved::Unclaimed => Side::Daemon,
+        }
+    }
+}
+
+/// What is said of the client.
+impl fmt::Display for Unserved<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unserved::Left => f.write_str("left before it was served"),
+            Unserved::Refused(why) => write!(f, "is refused: {why}"),
+            Unserved::Unnamed(why) => write!(f, "is refused: it is in ACCEPT_PROXY, but {why}"),
+            Unserved::Unclaimed => f.write_str("is refused: no section claims its socket"),
         }
     }
 }

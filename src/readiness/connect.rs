@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -14,12 +14,12 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
 };
 use tokio::{
-    net::{TcpStream, UnixStream, lookup_host},
+    net::{TcpSocket, TcpStream, UnixStream, lookup_host},
     time::timeout,
 };
 
 use super::{Down, Place, Probe, Reason, pace::BackOff};
-use crate::model::addr::canonical;
+use crate::{model::addr::canonical, sys::net::never_own_port};
 
 /// The pause after the first failure, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -85,13 +85,12 @@ pub async fn once(place: &Place, limit: Duration) -> Probe {
 }
 
 async fn tcp(address: SocketAddr, limit: Duration) -> Probe {
-    let stream = match timeout(limit, TcpStream::connect(address)).await {
+    let stream = match timeout(limit, connect(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return judge(&address, &error),
         Err(_) => return silent(&address, limit),
     };
-    // With nobody listening, a connect from the very port it goes to finds itself (RFC 9293
-    // 3.5, simultaneous open), and holds the port that the backend wants.
+    // It has found itself, and holds the port that the backend wants.
     let own = stream
         .local_addr()
         .is_ok_and(|local| canonical(local) == canonical(address));
@@ -110,6 +109,16 @@ async fn tcp(address: SocketAddr, limit: Duration) -> Probe {
         });
     }
     hand_over(&address, stream.into_std())
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Where that cannot be had, finding itself is noticed afterwards.
+    let _ = never_own_port(socket.as_fd(), address);
+    socket.connect(address).await
 }
 
 async fn unix(path: &Path, limit: Duration) -> Probe {

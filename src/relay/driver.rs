@@ -1,19 +1,18 @@
-//! One relay while it runs: events in, turns out, time limits.
+//! One relay while it runs: events in, turns out.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
-    pin::{Pin, pin},
+    pin::pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
-
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     Activity, Limits, Tuning,
-    flow::{Source, Wants, Way, Wires},
-    pair::{Leaving, Pair, Turn, Verdict},
+    deadlines::{Deadline, Deadlines},
+    flow::Way,
+    pair::{Pair, Turn, Verdict},
+    watch::{Watches, poll_events},
     wires::{Rooms, Sent, Sockets, with_buffer},
 };
 use crate::{
@@ -25,73 +24,41 @@ use crate::{
 /// each direction; and a timer, where a limit applies.
 #[derive(Debug)]
 pub(super) struct Driver {
+    ends: Ends,
+    engine: Engine,
+}
+
+/// The two sockets. Apart from the rest, so that they can be listened to while it moves.
+#[derive(Debug)]
+pub(super) struct Ends {
     client: Stream,
     backend: Stream,
+}
+
+/// All but the sockets.
+#[derive(Debug)]
+struct Engine {
     pair: Pair,
     rooms: Rooms,
     /// To the backend.
     sent: Sent,
-    limits: Limits,
     pipe_size: u32,
     activity: Activity,
-    /// The last change that counts as a byte does: the beginning, a FIN, a failure.
-    changed: Timestamp,
-    leaving: Leaving,
-    /// When the timer fires, if it is set.
-    armed: Option<Timestamp>,
-    /// Boxed: a relay without limits has one only while it is new.
-    timer: Option<Pin<Box<Sleep>>>,
+    deadlines: Deadlines,
     watches: Watches,
     /// The backend's handshake may wait for our first bytes.
     unacknowledged: bool,
-    began: Timestamp,
-    age: Age,
 }
 
-/// Whether the connection is one that lasts.
-#[derive(Debug, Clone, Copy)]
-enum Age {
-    New { turns: u8 },
-    Lasting,
-}
-
-/// What the timer is set for.
-#[derive(Debug, Clone, Copy)]
-enum Due {
-    Lasting,
-    End(End),
-}
-
-/// So long after its beginning a relay is one that lasts.
-const LASTING: Duration = Duration::from_secs(1);
-
-/// So is one that has had more turns than a request, its reply and the two ends.
-const LASTING_TURNS: u8 = 8;
-
-/// How each side is watched while nothing is read from it.
-#[derive(Debug, Default)]
-struct Watches {
-    client: Watch,
-    backend: Watch,
-}
-
-/// How a side that nothing is read from, because the other one is slow or because it has sent
-/// FIN, is watched for its failure.
-///
-/// ```text
-/// Reads --FIN, or read to its end--> Writes --closed, and no error--> Deaf
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Watch {
-    /// By what there is to read. New bytes are events too, but few: its window fills up.
-    #[default]
-    Reads,
-    /// It has sent FIN, and would be readable for ever: by whether it can be written to.
-    Writes,
-    /// A unix socket's peer has closed, which is no error; or both FINs have gone by a TCP socket,
-    /// which "closed" is said of from then on. What is left to deliver has HALF_CLOSE_TIMEOUT.
+/// Why it does not go on as it was.
+#[derive(Debug)]
+pub(super) enum Halt {
+    Over(Verdict),
+    /// The failure of a side would not be noticed any more: from here on by [`Driver::listen`].
     Deaf,
 }
+
+// === impl Driver ===
 
 impl Driver {
     pub(super) fn new(
@@ -102,68 +69,145 @@ impl Driver {
         activity: Activity,
         began: Timestamp,
     ) -> Self {
-        Self {
-            client,
-            backend,
+        let engine = Engine {
             pair: Pair::new(&tuning),
             rooms: Rooms::default(),
             sent: Sent::default(),
-            limits,
             pipe_size: tuning.pipe_size,
             activity,
-            changed: began,
-            leaving: Leaving::Not,
-            armed: None,
-            timer: None,
+            deadlines: Deadlines::new(limits, began),
             watches: Watches::default(),
             unacknowledged: false,
-            began,
-            age: Age::New { turns: 0 },
+        };
+        Self {
+            ends: Ends { client, backend },
+            engine,
         }
     }
 
     /// Nothing is read from the backend before it has an event, and it may wait for the
     /// handshake's last packet.
     pub(super) fn await_backend(&mut self) {
-        self.pair.flow_mut(Way::ToClient).await_source();
-        self.unacknowledged = true;
+        self.engine.pair.flow_mut(Way::ToClient).await_source();
+        self.engine.unacknowledged = true;
     }
 
     pub(super) fn limits(&self) -> Limits {
-        self.limits
+        self.engine.deadlines.limits()
+    }
+
+    pub(super) fn activity(&self) -> &Activity {
+        &self.engine.activity
+    }
+
+    pub(super) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// The client, the backend, and what was moved between them.
     pub(super) fn into_parts(self) -> (Stream, Stream, Activity) {
-        (self.client, self.backend, self.activity)
+        let Ends { client, backend } = self.ends;
+        (client, backend, self.engine.activity)
     }
 
     /// Moves what can be moved, and sees to it that whatever changes that wakes the task.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
-        if let Some(verdict) = with_buffer(|buffer| self.turn(cx, buffer)) {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Halt> {
+        match self.engine.poll(&self.ends, cx) {
+            Poll::Ready(verdict) => Poll::Ready(Halt::Over(verdict)),
+            Poll::Pending if self.engine.is_deaf() => Poll::Ready(Halt::Deaf),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The same until it is over, with an ear at each side that hears of nothing but its failure.
+    ///
+    /// The runtime calls a side closed for ever once both FINs have gone by it, and wakes nobody
+    /// for more of that. An ear is a future that borrows its socket, so this owns both of them; it
+    /// takes no descriptor and no timer, and nobody else pays for it.
+    pub(super) async fn listen(mut self) -> (Self, Verdict) {
+        let verdict = {
+            let Self { ends, engine } = &mut self;
+            let (client, backend) = (pin!(ends.client.failed()), pin!(ends.backend.failed()));
+            let mut ears = [
+                (Way::ToBackend, Some(client)),
+                (Way::ToClient, Some(backend)),
+            ];
+            let over = poll_fn(|cx| {
+                // First of all: what it finds to be moved may be the last, and no failure then.
+                for (from_it, ear) in &mut ears {
+                    let heard = ear.as_mut().map(|ear| ear.as_mut().poll(cx));
+                    if let Some(Poll::Ready(error)) = heard {
+                        *ear = None;
+                        engine.hear(ends, *from_it, &error);
+                    }
+                }
+                engine.poll(ends, cx)
+            });
+            over.await
+        };
+        (self, verdict)
+    }
+}
+
+// === impl Ends ===
+
+impl Ends {
+    pub(super) fn both(&self) -> [&Stream; 2] {
+        [&self.client, &self.backend]
+    }
+
+    /// The socket that the bytes of this direction come from.
+    pub(super) fn source(&self, way: Way) -> &Stream {
+        match way {
+            Way::ToBackend => &self.client,
+            Way::ToClient => &self.backend,
+        }
+    }
+
+    fn make_lasting(&self) {
+        for stream in self.both() {
+            // Fails where a side is dead already, which the next turn will find.
+            let _ = stream.socket().make_lasting();
+        }
+    }
+}
+
+// === impl Engine ===
+
+impl Engine {
+    fn poll(&mut self, ends: &Ends, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if let Some(verdict) = with_buffer(|buffer| self.turn(ends, cx, buffer)) {
             return Poll::Ready(verdict);
         }
         if std::mem::take(&mut self.unacknowledged) && moved(&self.pair).0 == 0 {
             // Fails where the backend is dead already, which the next turn will find.
-            let _ = self.backend.socket().acknowledge_now();
+            let _ = ends.backend.socket().acknowledge_now();
         }
-        self.grow_older();
-        self.poll_timer(cx)
+        if self.deadlines.grow_older() {
+            ends.make_lasting();
+        }
+        self.deadlines.note(self.pair.leaving());
+        loop {
+            match ready!(self.deadlines.poll(cx, self.activity.last_byte())) {
+                Deadline::Lasting => ends.make_lasting(),
+                Deadline::Over(verdict) => return Poll::Ready(verdict),
+            }
+        }
     }
 
     /// Until it is over, nothing can be moved, or others should have their turn.
-    fn turn(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Option<Verdict> {
+    fn turn(&mut self, ends: &Ends, cx: &mut Context<'_>, buffer: &mut [u8]) -> Option<Verdict> {
         let Self {
-            client,
-            backend,
             pair,
             rooms,
             sent,
             watches,
+            pipe_size,
             ..
         } = self;
         let before = moved(pair);
-        let mut wires = Sockets::new(client, backend, rooms, sent, buffer, self.pipe_size);
+        let Ends { client, backend } = ends;
+        let mut wires = Sockets::new(client, backend, rooms, sent, buffer, *pipe_size);
         let mut turn = Turn::new();
         let verdict = loop {
             pair.pump(&mut wires, &mut turn);
@@ -174,15 +218,9 @@ impl Driver {
                 yield_turn(cx);
                 break None;
             }
-            match poll_events(cx, client, backend, pair, &mut wires, watches) {
+            match poll_events(cx, ends, pair, &mut wires, watches) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
-                    let errno = error.raw_os_error().unwrap_or(libc::ECANCELED);
-                    break Some(Verdict {
-                        end: End::Failed(errno),
-                        by: Side::Daemon,
-                    });
-                }
+                Poll::Ready(Err(error)) => break Some(broken(&error)),
                 Poll::Pending => break None,
             }
         };
@@ -193,87 +231,43 @@ impl Driver {
         verdict
     }
 
-    /// Does what is due: ends a relay that has had no byte for too long, or sees that it lasts.
-    ///
-    /// The timer is not set anew for each byte: when it fires, the last byte says whether that
-    /// was the end or how long it still has.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
-        if self.leaving != self.pair.leaving() {
-            self.leaving = self.pair.leaving();
-            self.changed = clock::now();
-        }
-        while let Some((at, due)) = self.next_due() {
-            if self.armed.is_none_or(|armed| at < armed) {
-                self.arm(at);
-            }
-            if let Some(timer) = &mut self.timer {
-                ready!(timer.as_mut().poll(cx));
-            }
-            self.armed = None;
-            if clock::now() < at {
-                continue;
-            }
-            match (due, self.leaving) {
-                (Due::Lasting, _) => self.last(),
-                // What was to be delivered before it has had its time.
-                (Due::End(_), Leaving::Failed(by)) => {
-                    return Poll::Ready(Verdict {
-                        end: End::Reset,
-                        by,
-                    });
-                }
-                (Due::End(end), _) => {
-                    return Poll::Ready(Verdict {
-                        end,
-                        by: Side::Daemon,
-                    });
-                }
-            }
-        }
-        (self.timer, self.armed) = (None, None);
-        Poll::Pending
+    /// Whether a side has become deaf whose failure would be news.
+    fn is_deaf(&self) -> bool {
+        let news = |way: Way| self.pair.heeds_failure(way);
+        Way::BOTH
+            .into_iter()
+            .any(|way| self.watches.is_deaf_to(way.source()) && news(way))
     }
 
-    /// What comes next, if nothing moves.
-    fn next_due(&self) -> Option<(Timestamp, Due)> {
-        let lasting = match self.age {
-            Age::New { .. } => Some((self.began + LASTING, Due::Lasting)),
-            Age::Lasting => None,
-        };
-        let end = self.limits.while_leaving(self.leaving).map(|(limit, end)| {
-            let last = self.activity.last_byte().max(self.changed);
-            (last + limit, Due::End(end))
-        });
-        match (lasting, end) {
-            (Some(lasting), Some(end)) if end.0 < lasting.0 => Some(end),
-            (lasting, end) => lasting.or(end),
+    /// An ear has heard of the failure of this side.
+    fn hear(&mut self, ends: &Ends, from_it: Way, error: &io::Error) {
+        if !self.pair.heeds_failure(from_it) {
+            return;
+        }
+        let after_fin = self.watches.is_deaf_to(from_it.source());
+        let Self {
+            pair,
+            rooms,
+            sent,
+            pipe_size,
+            ..
+        } = self;
+        // What is thrown away is in a room, and nothing is moved.
+        let Ends { client, backend } = ends;
+        let mut wires = Sockets::new(client, backend, rooms, sent, &mut [], *pipe_size);
+        if after_fin {
+            pair.side_failed_after_fin(from_it, error, &mut wires);
+        } else {
+            pair.side_failed(from_it, error, &mut wires);
         }
     }
+}
 
-    /// Another turn has passed.
-    fn grow_older(&mut self) {
-        match &mut self.age {
-            Age::New { turns } if *turns < LASTING_TURNS => *turns += 1,
-            Age::New { .. } => self.last(),
-            Age::Lasting => {}
-        }
-    }
-
-    fn last(&mut self) {
-        self.age = Age::Lasting;
-        for stream in [&self.client, &self.backend] {
-            // Fails where a side is dead already, which the next turn will find.
-            let _ = stream.socket().make_lasting();
-        }
-    }
-
-    fn arm(&mut self, due: Timestamp) {
-        let left = due.since(clock::now()).max(Duration::from_millis(1));
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(Instant::now() + left),
-            None => self.timer = Some(Box::pin(sleep(left))),
-        }
-        self.armed = Some(due);
+/// The runtime is going away.
+fn broken(error: &io::Error) -> Verdict {
+    Verdict {
+        end: End::Failed(error.raw_os_error().unwrap_or(libc::ECANCELED)),
+        by: Side::Daemon,
     }
 }
 
@@ -294,114 +288,4 @@ fn moved(pair: &Pair) -> (u64, u64) {
         pair.flow(Way::ToBackend).delivered,
         pair.flow(Way::ToClient).delivered,
     )
-}
-
-// === impl Watches ===
-
-impl Watches {
-    fn of(&mut self, side: Side) -> &mut Watch {
-        match side {
-            Side::Client => &mut self.client,
-            _ => &mut self.backend,
-        }
-    }
-}
-
-// === impl Watch ===
-
-impl Watch {
-    /// The stream has been read to its end, and whoever reads that has heard of no error.
-    fn is_read(&mut self) {
-        if *self == Self::Reads {
-            *self = Self::Writes;
-        }
-    }
-}
-
-/// Takes the events that have come. `Ready` if there was one; `Pending` means that each one that
-/// matters will wake the task.
-fn poll_events(
-    cx: &mut Context<'_>,
-    client: &Stream,
-    backend: &Stream,
-    pair: &mut Pair,
-    wires: &mut impl Wires,
-    watches: &mut Watches,
-) -> Poll<io::Result<()>> {
-    let mut news = Poll::Pending;
-    for way in Way::BOTH {
-        let (source, sink) = match way {
-            Way::ToBackend => (client, backend),
-            Way::ToClient => (backend, client),
-        };
-        let wants = pair.wants(way, wires);
-        match wants {
-            Wants::Read if source.poll_readable(cx)?.is_ready() => {
-                pair.flow_mut(way).set_readable();
-                news = Poll::Ready(Ok(()));
-            }
-            Wants::Write if sink.poll_writable(cx)?.is_ready() => {
-                pair.flow_mut(way).set_writable();
-                news = Poll::Ready(Ok(()));
-            }
-            _ => {}
-        }
-        // Whoever waits for a read hears of a failure by it. Of a side that is not being read
-        // from only this tells.
-        if wants != Wants::Read && pair.heeds_failure(way) {
-            let watch = watches.of(way.source());
-            if pair.flow(way).source == Source::Ended {
-                watch.is_read();
-            }
-            if let Poll::Ready(error) = poll_failure(cx, source, way, pair, wires, watch)? {
-                pair.side_failed(way, &error, wires);
-                news = Poll::Ready(Ok(()));
-            }
-        }
-    }
-    news
-}
-
-/// The failure of a side that is not being read from.
-///
-/// What it consumes are events, so both directions are told to try what these might have been
-/// about.
-fn poll_failure(
-    cx: &mut Context<'_>,
-    stream: &Stream,
-    from_it: Way,
-    pair: &mut Pair,
-    wires: &impl Wires,
-    watch: &mut Watch,
-) -> Poll<io::Result<io::Error>> {
-    loop {
-        let event = match watch {
-            Watch::Reads => {
-                let event = ready!(stream.poll_readable(cx))?;
-                pair.flow_mut(from_it).set_readable();
-                event
-            }
-            // The write that waits hears of it.
-            Watch::Writes if pair.wants(from_it.back(), wires) == Wants::Write => {
-                return Poll::Pending;
-            }
-            Watch::Writes => {
-                let event = ready!(stream.poll_writable(cx))?;
-                pair.flow_mut(from_it.back()).set_writable();
-                event
-            }
-            Watch::Deaf => return Poll::Pending,
-        };
-        // Whatever kills a connection closes it both ways (`sock_poll`, EPOLLHUP).
-        if !event.closed {
-            continue;
-        }
-        if let Some(error) = stream.socket().take_error()? {
-            return Poll::Ready(Ok(error));
-        }
-        *watch = match watch {
-            Watch::Reads => Watch::Writes,
-            Watch::Writes | Watch::Deaf => Watch::Deaf,
-        };
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! source:  Open --EOF--> Ended            sink:  Open --FIN passed--> Shut
-//!          Open --side failed--> Dying           Open --side failed--> Lost
+//!          Open --side failed--> Dying           Open, Shut --side failed--> Lost
 //!          Dying --nothing left--> Lost
 //! ```
 //!
@@ -304,9 +304,10 @@ impl Flow {
         }
     }
 
-    /// The sink's side has failed: nothing more can be given.
+    /// The sink's side has failed: nothing more can be given, and whether it has got what was
+    /// given last, FIN too, nobody knows.
     pub(super) fn sink_lost(&mut self, wires: &mut impl Wires) {
-        if self.sink == Sink::Open {
+        if self.sink != Sink::Lost {
             self.sink = Sink::Lost;
             wires.discard(self.way);
         }

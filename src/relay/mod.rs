@@ -6,7 +6,10 @@
 //!   and no I/O: what a failure of one side means for the other, and when it is over. They are
 //!   driven by made-up sockets in `sim`, over a hundred thousand seeded schedules, and in `fair`.
 //! - `wires`: the system calls. `pool`: pipes to lease.
-//! - `driver`: one task for both directions: events in, turns out, time limits.
+//! - `driver`: one task for both directions: events in (`watch`), turns out, and time limits
+//!   (`deadlines`).
+//! - `listening`, `resetting`: how few of them end: with one side at its end and deaf, and with one
+//!   side dead.
 //!
 //! # What it promises
 //!
@@ -21,21 +24,24 @@
 
 mod activity;
 mod counters;
+mod deadlines;
 mod driver;
 #[cfg(test)]
 mod fair;
 mod flow;
+mod listening;
 mod pair;
 mod pool;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod pool_sim;
+mod resetting;
 mod settle;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sim;
+mod watch;
 mod wires;
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -46,11 +52,12 @@ pub use activity::Activity;
 pub use counters::{Counters, counters};
 pub use pool::{PipeLimit, descriptors_of_pipes};
 pub use settle::{Settled, settle};
-use tokio::time::sleep;
 
 use self::{
-    driver::Driver,
+    driver::{Driver, Halt},
+    listening::Listening,
     pair::{Leaving, Verdict},
+    resetting::Resetting,
 };
 use crate::{
     model::{End, Outcome, Side, Timestamp},
@@ -180,16 +187,11 @@ pub struct Relay<D> {
 #[derive(Debug)]
 enum Stage {
     Running(Driver),
+    /// It runs as well, and a side's failure needs to be listened for.
+    Listening(Listening),
     /// It has failed.
     Resetting(Resetting),
     Over,
-}
-
-/// One side is dead, and what it sent before is on its way to the other.
-struct Resetting {
-    verdict: Verdict,
-    activity: Activity,
-    delivered: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 // === impl Relay ===
@@ -205,6 +207,42 @@ impl<D> Relay<D> {
         }
         self
     }
+
+    /// Ends it at once and resets both sides: its task has panicked. How it ended then; `None` if
+    /// it had ended before.
+    pub fn abandon(mut self) -> Option<Outcome> {
+        self.break_off()
+    }
+
+    /// One that is being reset is so however it ends.
+    fn break_off(&mut self) -> Option<Outcome> {
+        let verdict = match &self.stage {
+            Stage::Resetting(resetting) => resetting.verdict(),
+            _ => Verdict {
+                end: End::Failed(libc::ECANCELED),
+                by: Side::Daemon,
+            },
+        };
+        self.over(verdict)
+    }
+
+    /// Closes what is open, and counts it; `None` if that was done before.
+    fn over(&mut self, verdict: Verdict) -> Option<Outcome> {
+        let activity = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(driver) => close(driver, verdict),
+            Stage::Listening(listening) => listening.into_activity(),
+            Stage::Resetting(resetting) => resetting.into_activity(),
+            Stage::Over => return None,
+        };
+        counters::ended(verdict.end);
+        Some(Outcome {
+            to_backend: activity.to_backend(),
+            to_client: activity.to_client(),
+            ended_by: verdict.by,
+            end: verdict.end,
+            relayed: clock::now().since(self.began),
+        })
+    }
 }
 
 impl<D: Future<Output = End> + Unpin> Future for Relay<D> {
@@ -212,57 +250,65 @@ impl<D: Future<Output = End> + Unpin> Future for Relay<D> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let relay = self.get_mut();
-        let cut = Pin::new(&mut relay.drain).poll(cx).map(|end| Verdict {
-            end,
-            by: Side::Daemon,
-        });
-        loop {
-            let verdict = match (&mut relay.stage, cut) {
-                (_, Poll::Ready(verdict)) => verdict,
-                (Stage::Running(driver), Poll::Pending) => ready!(driver.poll(cx)),
-                (Stage::Resetting(resetting), Poll::Pending) => {
-                    ready!(resetting.delivered.as_mut().poll(cx));
-                    resetting.verdict
-                }
-                (Stage::Over, Poll::Pending) => panic!("a relay that is over was polled"),
-            };
-            let activity = match std::mem::replace(&mut relay.stage, Stage::Over) {
-                Stage::Running(driver) if verdict.end == End::Reset => {
-                    relay.stage = Stage::Resetting(Resetting::new(driver, verdict));
-                    continue;
-                }
-                Stage::Running(driver) => close(driver, verdict),
-                Stage::Resetting(resetting) => resetting.activity,
-                Stage::Over => panic!("a relay that is over was polled"),
-            };
-            counters::ended(verdict.end);
-            return Poll::Ready(Outcome {
-                to_backend: activity.to_backend(),
-                to_client: activity.to_client(),
-                ended_by: verdict.by,
-                end: verdict.end,
-                relayed: clock::now().since(relay.began),
-            });
-        }
+        let verdict = match Pin::new(&mut relay.drain).poll(cx) {
+            Poll::Ready(end) => Verdict {
+                end,
+                by: Side::Daemon,
+            },
+            Poll::Pending => ready!(relay.stage.poll(cx)),
+        };
+        let outcome = relay.over(verdict);
+        Poll::Ready(outcome.expect("whoever has awaited it does not poll it again"))
     }
 }
 
 impl<D> Drop for Relay<D> {
     /// Its task has panicked, or its thread's runtime ends. A FIN would be the end of a whole
-    /// stream to the peers. One that is being reset is so however it is dropped.
+    /// stream to the peers.
     fn drop(&mut self) {
-        let verdict = Verdict {
-            end: End::Failed(libc::ECANCELED),
-            by: Side::Daemon,
-        };
-        match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Running(driver) => {
-                close(driver, verdict);
-                counters::ended(verdict.end);
+        // Whoever drops it has no use for what became of it; it is counted.
+        let _ = self.break_off();
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Until nothing is left but to close what is open.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        loop {
+            let verdict = match self {
+                Self::Running(driver) => match ready!(driver.poll(cx)) {
+                    Halt::Over(verdict) => verdict,
+                    Halt::Deaf => {
+                        self.go_on(|driver| Self::Listening(Listening::new(driver)));
+                        continue;
+                    }
+                },
+                Self::Listening(listening) => {
+                    let (driver, verdict) = ready!(listening.poll(cx));
+                    *self = Self::Running(driver);
+                    verdict
+                }
+                Self::Resetting(resetting) => {
+                    ready!(resetting.poll(cx));
+                    return Poll::Ready(resetting.verdict());
+                }
+                Self::Over => panic!("a relay that is over was polled"),
+            };
+            if verdict.end != End::Reset {
+                return Poll::Ready(verdict);
             }
-            Stage::Resetting(resetting) => counters::ended(resetting.verdict.end),
-            Stage::Over => {}
+            self.go_on(|driver| Self::Resetting(Resetting::new(driver, verdict)));
         }
+    }
+
+    /// From running to what comes after.
+    fn go_on(&mut self, next: impl FnOnce(Driver) -> Self) {
+        *self = match std::mem::replace(self, Self::Over) {
+            Self::Running(driver) => next(driver),
+            other => other,
+        };
     }
 }
 
@@ -274,64 +320,6 @@ fn close(driver: Driver, verdict: Verdict) -> Activity {
         backend.reset();
     }
     activity
-}
-
-// === impl Resetting ===
-
-impl Resetting {
-    /// Closes the side that is dead. The other one is reset when it has what was sent before: a
-    /// reset throws away what is still on its way.
-    fn new(driver: Driver, verdict: Verdict) -> Self {
-        let limit = driver.limits().delivery();
-        let (client, backend, activity) = driver.into_parts();
-        let left = match verdict.by {
-            Side::Client => backend,
-            _ => client,
-        };
-        // Set now: it is to be a reset however the wait ends. Fails for no socket of ours.
-        let _ = left.socket().reset_on_close();
-        Self {
-            verdict,
-            activity,
-            delivered: Box::pin(delivered(left, limit)),
-        }
-    }
-}
-
-impl fmt::Debug for Resetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.verdict.fmt(f)
-    }
-}
-
-/// Waits until the peer has what was sent to it, or is gone, or has had its time.
-async fn delivered(stream: Stream, limit: Duration) {
-    tokio::select! {
-        biased;
-        () = acknowledged(&stream) => {}
-        _ = stream.failed() => {}
-        () = sleep(limit) => {}
-    }
-}
-
-/// Waits until the peer has acknowledged all that was sent. The kernel has no event for that.
-///
-/// Of a connection that has failed meanwhile it would never be true, and its error may have been
-/// told already.
-async fn acknowledged(stream: &Stream) {
-    const LONGEST: Duration = Duration::from_millis(10);
-    let mut pause = Duration::from_millis(1);
-    // A unix peer has what was sent; and a socket that cannot even say so has nothing to wait for.
-    while stream.socket().is_tcp()
-        && stream
-            .socket()
-            .unacknowledged()
-            .is_ok_and(|bytes| bytes > 0)
-        && stream.socket().is_alive()
-    {
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST);
-    }
 }
 
 #[cfg(test)]

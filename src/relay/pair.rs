@@ -115,16 +115,21 @@ impl Pair {
 
     /// A side's connection has failed, and its error has been taken.
     pub(super) fn side_failed(&mut self, from_it: Way, error: &io::Error, wires: &mut impl Wires) {
-        if !is_word_of_a_side(error) {
-            self.broken.get_or_insert(errno(error));
-            return;
-        }
-        self.first_failed.get_or_insert(from_it.source());
         // As the first error of a TCP socket EPIPE means that RST came after FIN (tcp_reset in
         // net/ipv4/tcp_input.c); of a unix socket, that the peer has closed. Both had ended.
         let fin = error.raw_os_error() == Some(libc::EPIPE);
-        self.flow_mut(from_it).source_failed(fin);
-        self.flow_mut(from_it.back()).sink_lost(wires);
+        self.failed(from_it, fin, error, wires);
+    }
+
+    /// The same of a side whose FIN is known to have come. Once our own has gone as well, the
+    /// kernel does not tell it by the error.
+    pub(super) fn side_failed_after_fin(
+        &mut self,
+        from_it: Way,
+        error: &io::Error,
+        wires: &mut impl Wires,
+    ) {
+        self.failed(from_it, true, error, wires);
     }
 
     /// Whether the side that this direction reads from is known to have failed.
@@ -192,6 +197,16 @@ impl Pair {
             end: End::Reset,
             by,
         })
+    }
+
+    fn failed(&mut self, from_it: Way, fin: bool, error: &io::Error, wires: &mut impl Wires) {
+        if !is_word_of_a_side(error) {
+            self.broken.get_or_insert(errno(error));
+            return;
+        }
+        self.first_failed.get_or_insert(from_it.source());
+        self.flow_mut(from_it).source_failed(fin);
+        self.flow_mut(from_it.back()).sink_lost(wires);
     }
 
     fn note(&mut self, way: Way, trouble: Trouble, wires: &mut impl Wires) {

@@ -1,7 +1,7 @@
 //! What only shows from within: relays that are dropped, and waits that take a minute.
 
 use std::{
-    future::pending,
+    future::{pending, poll_fn},
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
@@ -187,9 +187,9 @@ async fn what_a_reset_leaves_to_be_delivered_has_its_time_and_a_minute_where_tha
             client_timeout: None,
             half_close,
         };
-        let (client, resetting) = undeliverable(limits).await;
+        let (client, mut resetting) = undeliverable(limits).await;
         let begun = tokio::time::Instant::now();
-        tokio::time::timeout(LONGEST_DELIVERY * 2, resetting.delivered)
+        tokio::time::timeout(LONGEST_DELIVERY * 2, poll_fn(|cx| resetting.poll(cx)))
             .await
             .expect("an end");
         let expected = half_close.unwrap_or(Duration::from_secs(60));

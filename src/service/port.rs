@@ -19,6 +19,8 @@ pub enum Input {
         client: ClientAddr,
         /// The address it connected to.
         local: LocalAddr,
+        /// When it was accepted: before now, where it had to say first who it is.
+        at: Timestamp,
     },
     /// A held client has sent something (which is still unread).
     ClientSpoke(ConnId),

@@ -224,8 +224,8 @@ fn a_machine_without_descriptors_or_memory_costs_no_stream_no_processor_and_few_
     if !has("strace") {
         return;
     }
-    thread::scope(|threads| {
-        for (fault, clients_wait) in [
+    let all = thread::scope(|threads| {
+        let faults = [
             ("accept4:error=EMFILE", true),
             ("accept4:error=ENFILE", true),
             ("accept4:error=ENOMEM", true),
@@ -234,14 +234,37 @@ fn a_machine_without_descriptors_or_memory_costs_no_stream_no_processor_and_few_
             ("socket:error=ENOBUFS", true),
             // It has been accepted when that fails, and can only be reset.
             ("epoll_ctl:error=ENOMEM", false),
-        ] {
-            threads.spawn(move || outlives(fault, clients_wait));
-        }
+        ];
+        let outlive = |(fault, wait)| threads.spawn(move || outlives(fault, wait));
+        faults.map(outlive).map(|one| one.join().unwrap())
     });
+    // The medians, for the machine may be busy.
+    let median = |value: fn(&Outlived) -> Duration| {
+        let mut values = all.each_ref().map(value);
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    let (used, took) = (median(|one| one.used), median(|one| one.took));
+    assert!(used <= WINDOW / 50, "{used:?} in {WINDOW:?}: {all:?}");
+    assert!(took <= Duration::from_millis(200), "{took:?}: {all:?}");
 }
 
-fn outlives(fault: &str, clients_wait: bool) {
-    const WINDOW: Duration = Duration::from_millis(2500);
+/// How long the machine has nothing left.
+const WINDOW: Duration = Duration::from_millis(2500);
+
+/// What it has cost.
+#[derive(Debug)]
+struct Outlived {
+    /// Of a processor, what strace(1) costs among it.
+    used: Duration,
+    /// Until the next client was served, when it was over.
+    took: Duration,
+}
+
+fn outlives(fault: &str, clients_wait: bool) -> Outlived {
+    // Each of five clients is tried for again ten times a second; who spins does so thousands of
+    // times. Calls are counted since a busy machine makes each dearer, and strace(1) more so.
+    const MOST_CALLS: usize = 250;
     let stage = Stage::new();
     let (front, back) = (stage.address(), stage.address());
     let backend = Backend::at(back);
@@ -259,7 +282,11 @@ fn outlives(fault: &str, clients_wait: bool) {
     }
     let (used, said) = (daemon.cpu() - before.0, told(&daemon) - before.1);
     assert!(said <= 3, "{fault}: {said} lines in {WINDOW:?}");
-    assert!(used <= WINDOW / 50, "{fault}: {used:?} in {WINDOW:?}");
+    let calls = faults.count();
+    assert!(
+        (1..=MOST_CALLS).contains(&calls),
+        "{fault}: {calls} calls in {WINDOW:?}"
+    );
 
     drop(faults);
     if !clients_wait {
@@ -269,13 +296,13 @@ fn outlives(fault: &str, clients_wait: bool) {
     let over = Instant::now();
     backend.accept().write_all(b"x").unwrap();
     let took = over.elapsed();
-    assert!(took <= Duration::from_millis(200), "{fault}: {took:?}");
     for _ in 1..waiting.len() {
         backend.accept().write_all(b"x").unwrap();
     }
     for client in &mut waiting {
         assert_eq!(rest(client), "x", "{fault}");
     }
+    Outlived { used, took }
 }
 
 /// Lines that an administrator sees who has not asked for more.

@@ -3,12 +3,17 @@
 
 use std::{
     fs,
+    io::Write,
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     time::{Duration, Instant},
 };
 
-use crate::harness::{Server, Stage, connect, fetch, is_reset, is_turned_away, rest, until};
+use nix::unistd::geteuid;
+
+use crate::harness::{
+    Backend, Server, Stage, connect, fetch, is_reset, is_turned_away, rest, until,
+};
 
 // === files ===
 
@@ -307,6 +312,39 @@ fn a_destination_that_refuses_fails_the_wake_and_the_pause_before_the_next_grows
     start.succeeds();
     assert_eq!(rest(&mut client), "page");
     assert_eq!(daemon.status("web")["failures"], 0);
+}
+
+/// Somebody of another user was quicker than the backend. All that can be known is that START says
+/// so: who listens there is never asked for his name.
+#[test]
+fn whoever_has_taken_the_port_of_a_backend_gets_no_client_when_start_fails_of_it() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let program = stage.write("backend.py", include_str!("backend.py"));
+    let user = if geteuid().is_root() {
+        "USER=nobody\n"
+    } else {
+        ""
+    };
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\n{user}START_CMD={}\n",
+        stage.cue("")
+    ));
+    let mut client = connect(front);
+    client.write_all(b"my password").unwrap();
+    let start = stage.called("start");
+    let impostor = Backend::at(back);
+    start.does(&format!(
+        "exec /usr/bin/env python3 -S {} {} {}",
+        program.display(),
+        back.ip(),
+        back.port()
+    ));
+    is_reset(client);
+    let line = daemon.says("web: cannot be woken: START_CMD exited with status 1");
+    assert!(line.contains("Address already in use"), "{line}");
+    assert_eq!(daemon.state("web"), "asleep");
+    impostor.nobody_came();
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::{
     io::{Read, Write},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
-use crate::harness::{Backend, Server, Stage, connect, rest, take, until};
+use crate::harness::{
+    Backend, PATIENCE, Server, Stage, connect, in_state, proxy, rest, take, until, wildcard_port,
+};
 
 #[test]
 fn ready_cmd_gates_the_client_until_it_succeeds() {
@@ -152,4 +155,107 @@ fn a_backend_that_takes_its_time_to_listen_is_waited_for() {
     assert_eq!(daemon.state("web"), "waking");
     let _server = Server::greeting(back, "page");
     assert_eq!(rest(&mut client), "page");
+}
+
+// === the connection that was a probe ===
+
+/// A service whose backend is only known to be up by a connection, for it is a name; READY_CMD
+/// then leaves time between that connection and its first client.
+fn by_name(stage: &Stage, port: u16, more: &str) -> SocketAddr {
+    let (front, cue) = (stage.address(), stage.cue(""));
+    stage.configure(&format!(
+        "[web]\nPORT={front}\nTARGET=localhost:{port}\nSTART_CMD={cue}\nREADY_CMD={cue}\n{more}"
+    ));
+    front
+}
+
+/// A backend that does this with its first connection, the probe's, and answers what it reads on
+/// any other until its end. Says when the first is done with.
+fn with_first(
+    loopback: SocketAddr,
+    mut first: impl FnMut(TcpStream) + Send + 'static,
+) -> (Server, mpsc::Receiver<()>) {
+    let (to, done) = mpsc::channel();
+    let mut turn = 0;
+    let server = Server::with(loopback, move |mut stream| {
+        turn += 1;
+        if turn == 1 {
+            first(stream);
+            return to.send(()).unwrap();
+        }
+        let request = rest(&mut stream);
+        write!(stream, "{request} it is").unwrap();
+    });
+    (server, done)
+}
+
+/// The daemon's machine knows that the first connection is over.
+fn has_heard_of_the_end(loopback: SocketAddr) {
+    // Neither open nor waiting for the acknowledgement of its FIN.
+    until("the end has arrived", || {
+        in_state(loopback, "01") + in_state(loopback, "04") == 0
+    });
+}
+
+#[test]
+fn a_probes_connection_that_has_ended_since_is_given_to_nobody() {
+    let ends: [fn(TcpStream); 2] = [drop, crate::harness::reset];
+    for end in ends {
+        let stage = Stage::new();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], wildcard_port()));
+        let front = by_name(&stage, loopback.port(), "");
+        let _daemon = stage.daemon_again();
+        let mut client = connect(front);
+        client.write_all(b"the request").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let start = stage.called("start");
+        let (server, done) = with_first(loopback, end);
+        start.succeeds();
+        done.recv_timeout(PATIENCE).unwrap();
+        has_heard_of_the_end(loopback);
+        stage.called("ready").succeeds();
+        assert_eq!(rest(&mut client), "the request it is");
+        assert_eq!(server.count(), 2);
+    }
+}
+
+#[test]
+fn instead_of_a_probes_connection_that_has_ended_another_begins_with_the_header() {
+    let stage = Stage::new();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], wildcard_port()));
+    let front = by_name(&stage, loopback.port(), "SEND_PROXY=v1\n");
+    let _daemon = stage.daemon_again();
+    let mut client = connect(front);
+    client.write_all(b"the request").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let start = stage.called("start");
+    // It heard no header in time.
+    let (server, done) = with_first(loopback, drop);
+    start.succeeds();
+    done.recv_timeout(PATIENCE).unwrap();
+    has_heard_of_the_end(loopback);
+    stage.called("ready").succeeds();
+    let own = client.local_addr().unwrap().to_string();
+    let header = String::from_utf8(proxy::v1(&own, &front.to_string())).unwrap();
+    assert_eq!(rest(&mut client), format!("{header}the request it is"));
+    assert_eq!(server.count(), 2);
+}
+
+#[test]
+fn a_probes_connection_on_which_the_backend_has_spoken_is_its_first_clients_even_if_it_said_all() {
+    let stage = Stage::new();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], wildcard_port()));
+    let front = by_name(&stage, loopback.port(), "");
+    let _daemon = stage.daemon_again();
+    let mut client = connect(front);
+    let start = stage.called("start");
+    let (server, done) = with_first(loopback, |mut stream| {
+        stream.write_all(b"the time of day").unwrap();
+    });
+    start.succeeds();
+    done.recv_timeout(PATIENCE).unwrap();
+    has_heard_of_the_end(loopback);
+    stage.called("ready").succeeds();
+    assert_eq!(rest(&mut client), "the time of day");
+    assert_eq!(server.count(), 1);
 }

@@ -381,3 +381,60 @@ fn a_reply_that_is_still_on_its_way_survives_the_reset_behind_it() {
         assert_eq!(relay.outcome().ended_by, Side::Backend);
     }
 }
+
+/// Waits until both FINs have gone by the relay's socket to `peer`, whose own came first, and who
+/// has not acknowledged all.
+fn wait_for_last_ack(peer: &Peer) {
+    const LAST_ACK: &str = "09";
+    let port = |addr: std::io::Result<socket2::SockAddr>| addr.unwrap().as_socket().unwrap().port();
+    let own = port(peer.sock().local_addr());
+    let relays = port(peer.sock().peer_addr());
+    loop {
+        match tcp_state(relays, own).as_deref() {
+            Some(LAST_ACK) => return,
+            Some(_) => std::thread::yield_now(),
+            None => panic!("the relay has ended"),
+        }
+    }
+}
+
+#[test]
+fn a_reset_behind_both_fins_is_noticed_though_what_came_before_it_is_stuck() {
+    // Both FINs have gone by the resetter's socket, so that "closed" is nothing new of it; its
+    // bytes wait for a peer that does not read, and what it was sent waits for itself.
+    let limits = Limits {
+        client_timeout: None,
+        half_close: Some(Duration::from_secs(4)),
+    };
+    let run = |by, tuning| {
+        let (client, backend) = match by {
+            Side::Client => (Kind::Reluctant, Kind::Narrow),
+            _ => (Kind::Narrow, Kind::Reluctant),
+        };
+        let setup = Setup {
+            client,
+            backend,
+            tuning,
+            limits,
+        };
+        let (mut resetter, mut other, relay) = sides(setup.run(), by);
+        // More than the other one and the relay's socket to it take, and less than all there is.
+        resetter.say(&noise(100_000, 18));
+        resetter.end();
+        // More than the resetter's receive buffer, which is twice as large as asked for.
+        other.say(&noise(8_500, 19));
+        other.end();
+        wait_for_last_ack(&resetter);
+        resetter.abort();
+        let outcome = relay.outcome();
+        assert_eq!((outcome.end, outcome.ended_by), (End::Reset, by));
+        assert!(outcome.to_backend.max(outcome.to_client) < 100_000);
+    };
+    std::thread::scope(|threads| {
+        for by in [Side::Client, Side::Backend] {
+            for tuning in tunings() {
+                threads.spawn(move || run(by, tuning));
+            }
+        }
+    });
+}

@@ -45,6 +45,8 @@ pub enum Kind {
     Tcp,
     /// TCP with buffers of a few KiB in each direction.
     Narrow,
+    /// TCP where only the peer's receive buffer is so small.
+    Reluctant,
     Unix,
 }
 
@@ -343,6 +345,9 @@ pub fn pair(kind: Kind) -> (Peer, OwnedFd) {
             socket.set_recv_buffer_size(4096).unwrap();
             socket.set_send_buffer_size(4096).unwrap();
         }
+    }
+    if kind == Kind::Reluctant {
+        peer.set_recv_buffer_size(4096).unwrap();
     }
     let any: SockAddr = "127.0.0.1:0"
         .parse::<std::net::SocketAddr>()

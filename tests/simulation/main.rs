@@ -18,6 +18,10 @@ use choices::Choices;
 use sleepingd::service::lifecycle::{Arrow, State, Table};
 use world::{Broken, World};
 
+/// Lives that have broken a promise once, beyond those that are tried each time: a client that
+/// spoke while it was being connected.
+const FOUND: [u64; 1] = [191_800];
+
 fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -36,7 +40,7 @@ fn the_promises_hold_in_every_order_of_events() {
         return;
     }
     let seeds = environment("SIMULATION_SEEDS").unwrap_or(20_000);
-    for seed in 0..seeds {
+    for seed in FOUND.into_iter().chain(0..seeds) {
         if let Err(broken) = live(seed, &table, false) {
             let broken = live(seed, &table, true).err().unwrap_or(broken);
             panic!("SIMULATION_SEED={seed}: {broken}");

@@ -207,7 +207,7 @@ impl Account {
     }
 
     /// Promises 2 and 4: no client reaches a dying backend, and none that is gone is served.
-    pub fn may_connect(&self, conn: ConnId) -> Verdict {
+    pub fn may_connect(&self, conn: ConnId, terms: &Terms, now: Timestamp) -> Verdict {
         let Some(client) = self.clients.get(&conn) else {
             return Err(format!("4: an unknown client is connected: {conn}"));
         };
@@ -217,6 +217,12 @@ impl Account {
             client.stage
         );
         promise!(!client.denied, "a denied client is connected");
+        promise!(
+            terms
+                .wake_timeout
+                .is_none_or(|limit| now <= client.arrived + limit),
+            "{conn} is connected after WAKE_TIMEOUT"
+        );
         promise!(
             self.in_flight(Action::Stop) == 0,
             "2: a client is connected while STOP runs"

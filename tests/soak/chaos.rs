@@ -20,6 +20,7 @@ use crate::{
     books::{Books, Tally},
     client::{self, Fared},
     harness::{Daemon, Stage},
+    turns::Turns,
 };
 
 /// Clients of each service at once.
@@ -51,7 +52,10 @@ pub fn run(time: Duration, seed: u64) -> Vec<String> {
     let services = [service(&stage, "tcp", true), service(&stage, "unix", false)];
     let configuration: String = services.iter().map(|s| section(&stage, s)).collect();
     stage.configure(&configuration);
-    let daemon = stage.daemon_quietly_by(stage.command(program()));
+    let turns = Turns::new(&stage);
+    let mut command = stage.command(program());
+    turns.measure(&mut command);
+    let daemon = stage.daemon_quietly_by(command);
     let tally = Tally::default();
     let mut books: Option<Books> = None;
     let begun = Instant::now();
@@ -72,6 +76,11 @@ pub fn run(time: Duration, seed: u64) -> Vec<String> {
         }
     }
     println!("soak: {cycles} cycles in {:.1?}", begun.elapsed());
+    let seen = turns.seen();
+    println!("soak: {}", seen.words());
+    if let Some(wrong) = seen.wrong() {
+        tally.is_wrong(wrong);
+    }
     close(daemon, &services, books, &tally)
 }
 

@@ -8,6 +8,7 @@
 //! | `backend` | the backend: this program once more, started by START_CMD |
 //! | `chaos` | cycles of bursts, kills and sleep |
 //! | `books` | what must be true at the end |
+//! | `turns` | how long the daemon's event loops were deaf |
 //!
 //! `SOAK_SECONDS` says how long (20), `SOAK_SEED` what happens (printed at the start),
 //! `SLEEPINGD_TEST_BIN` in which directory the daemon is. `tests/soak/run 24h` takes the release.
@@ -31,6 +32,7 @@ mod client;
 )]
 mod harness;
 mod talk;
+mod turns;
 
 use std::{env, process::ExitCode, time::Duration};
 

@@ -9,6 +9,7 @@
 //! | [`connects`] | connections, one after the other |
 //! | [`steady`] | messages at fixed moments |
 //! | [`still`] | connections at rest |
+//! | [`silent`] | very many of one source that say nothing |
 
 use std::{
     env,
@@ -26,6 +27,7 @@ mod bulk;
 mod connects;
 mod line;
 mod pingpong;
+mod silent;
 mod steady;
 mod still;
 mod window;
@@ -107,6 +109,13 @@ fn carry_out(order: &Order) -> Result<Option<Report>> {
         } => bulk::play(order, direction, connections)?,
         Work::Connect { lanes } => connects::play(order, lanes)?,
         Work::Steady { size, rate } => steady::play(order, size, rate)?,
+        Work::Silent {
+            connections,
+            places,
+        } => {
+            silent::play(order, connections, places)?;
+            return Ok(None);
+        }
         Work::Still { connections } => {
             still::play(order, connections)?;
             return Ok(None);

@@ -67,6 +67,8 @@ pub enum Kind {
         program: PathBuf,
         /// Lines before its first section.
         head: Vec<String>,
+        /// Whom it runs as, if not as us.
+        user: Option<u32>,
     },
     /// HAProxy.
     Haproxy(Threads),
@@ -184,7 +186,11 @@ impl Candidate {
         };
         let plan = match &self.kind {
             Kind::Direct => return Err("there is nothing to start".into()),
-            Kind::Sleepingd { program, head } => sleepingd::plan(program, head, &place)?,
+            Kind::Sleepingd {
+                program,
+                head,
+                user,
+            } => sleepingd::plan(program, head, *user, &place)?,
             Kind::Haproxy(threads) => haproxy::plan(*threads, &place)?,
             Kind::Nginx(threads) => nginx::plan(*threads, &place)?,
             Kind::SocketProxyd => proxyd::plan(&place)?,

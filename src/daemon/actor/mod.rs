@@ -26,8 +26,7 @@ use super::{
 use crate::{
     command::{Canceller, Runner},
     model::{
-        ClientAddr, CommandId, ConnId, ConnMap, Definition, Destination, End, GenerationId,
-        LocalAddr, ProbeId, Timestamp,
+        CommandId, ConnId, ConnMap, Definition, Destination, End, GenerationId, ProbeId, Timestamp,
     },
     relay::Activity,
     service::{
@@ -176,8 +175,10 @@ impl Actor {
                     armed = None;
                     self.time_passed();
                 }
-                Some(outcome) = self.headers.next() => {
-                    self.headers.done(&self.shared.service, outcome);
+                Some(outcome) = self.headers.next(self.shared.policy.timeouts.wake) => {
+                    if let Err(error) = self.headers.done(&self.shared.service, outcome) {
+                        self.unwatched(&error);
+                    }
                 }
                 accepted = self.listeners.accept(&self.shared.service, &self.common.budget),
                     if self.accepting() => self.accepted(accepted),
@@ -215,9 +216,7 @@ impl Actor {
                 self.step(Input::ConnectFailed(conn, failure));
             }
             Message::Unwatched(conn, error) => {
-                let budget = &self.common.budget;
-                self.listeners
-                    .unwatched(&self.shared.service, budget, &error);
+                self.unwatched(&error);
                 self.step(Input::ClientLost(conn, error.to_string()));
             }
             Message::Listen(sockets) => match Listeners::new(sockets) {
@@ -298,6 +297,13 @@ impl Actor {
         }
     }
 
+    /// Somebody who was accepted could not be watched.
+    fn unwatched(&mut self, error: &io::Error) {
+        let budget = &self.common.budget;
+        self.listeners
+            .unwatched(&self.shared.service, budget, error);
+    }
+
     fn accepting(&self) -> bool {
         let most = self.shared.policy.limits.waiting;
         !self.paused && self.service.accepting() && self.headers.has_room(most)
@@ -353,18 +359,15 @@ impl Actor {
         };
         let shared = Arc::clone(&self.shared);
         // First of all: while the service is awake the task finds its decision there.
-        self.arrived(conn, addr, local);
+        self.step(Input::ClientArrived {
+            conn,
+            client: addr,
+            local,
+            at,
+        });
         self.common
             .threads
             .spawn(|counted| connection::serve(client, decision, shared, counted));
-    }
-
-    fn arrived(&mut self, conn: ConnId, client: ClientAddr, local: LocalAddr) {
-        self.step(Input::ClientArrived {
-            conn,
-            client,
-            local,
-        });
     }
 
     fn time_passed(&mut self) {

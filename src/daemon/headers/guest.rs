@@ -1,6 +1,6 @@
 //! A client that the service has not heard of: how it ends is told here.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use crate::{
     daemon::outcome::{ClientOutcome, Unserved},
@@ -34,6 +34,11 @@ impl Guest {
         self.client
     }
 
+    /// When it was accepted.
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
+    }
+
     /// It has said who it is.
     pub(super) fn named(&mut self, client: ClientAddr) {
         self.client = client;
@@ -54,6 +59,12 @@ impl Guest {
     pub(super) fn ends_loudly(mut self, why: Unserved<'_>, more: usize) {
         self.over = true;
         self.outcome(why).warn(more);
+    }
+
+    /// The same, for there is no memory to watch it.
+    pub(super) fn ends_unwatched(self, error: &io::Error) {
+        let why = Refusal::NoRoom(error.to_string());
+        self.ends(Unserved::Refused(&why));
     }
 
     fn outcome<'a>(&'a self, why: Unserved<'a>) -> ClientOutcome<'a> {

@@ -18,7 +18,7 @@ mod reading;
 mod sending;
 mod waiting;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 pub(super) use reading::NoHeader;
 pub(super) use sending::{send, written};
@@ -66,13 +66,22 @@ pub(super) enum Outcome {
     Read(Result<Read, JoinError>),
     /// It waits no more, which has been told.
     WaitsNoMore,
+    /// The same, for it cannot be watched.
+    Unwatched(io::Error),
 }
 
 /// What came of reading the header of one of them.
 pub(super) struct Read {
     /// By the connection's own address.
     guest: Guest,
-    read: Result<Arrival, NoHeader>,
+    read: Result<Arrival, Unread>,
+}
+
+/// Why it has not said who it is.
+enum Unread {
+    NoHeader(NoHeader),
+    /// It was not even asked: there is no memory to watch it.
+    Unwatched(io::Error),
 }
 
 // === impl Headers ===
@@ -108,21 +117,30 @@ impl Headers {
         most.is_none_or(|most| self.reading.len() + self.waiting.len() < most)
     }
 
-    /// The next of whom there is news; `None` while nobody is there. Can be dropped at any time.
-    pub(super) async fn next(&mut self) -> Option<Outcome> {
+    /// The next of whom there is news; `None` while nobody is there. Whoever begins to wait for
+    /// room does so until `limit` from its accept. Can be dropped at any time.
+    pub(super) async fn next(&mut self, limit: Option<Duration>) -> Option<Outcome> {
         if self.reading.is_empty() && self.waiting.len() == 0 {
             return None;
         }
         tokio::select! {
             Some(read) = self.reading.join_next() => Some(Outcome::Read(read)),
-            () = self.waiting.one_ends() => Some(Outcome::WaitsNoMore),
+            ended = self.waiting.one_ends(limit) => Some(match ended {
+                Ok(()) => Outcome::WaitsNoMore,
+                Err(error) => Outcome::Unwatched(error),
+            }),
         }
     }
 
     /// Keeps it for [`Self::pop`], or says what was wrong.
-    pub(super) fn done(&mut self, service: &ServiceName, outcome: Outcome) {
-        let Outcome::Read(read) = outcome else {
-            return;
+    ///
+    /// # Errors
+    /// It cannot be watched, and was reset, which has been told.
+    pub(super) fn done(&mut self, service: &ServiceName, outcome: Outcome) -> io::Result<()> {
+        let read = match outcome {
+            Outcome::Read(read) => read,
+            Outcome::WaitsNoMore => return Ok(()),
+            Outcome::Unwatched(error) => return Err(error),
         };
         match read {
             Ok(Read {
@@ -139,15 +157,21 @@ impl Headers {
             }
             Ok(Read {
                 guest,
-                read: Err(why),
+                read: Err(Unread::NoHeader(why)),
             }) => self.refused(guest, &why),
-            // It has been reset like the others.
-            Err(e) if e.is_cancelled() => {}
+            Ok(Read {
+                guest,
+                read: Err(Unread::Unwatched(error)),
+            }) => {
+                guest.ends_unwatched(&error);
+                return Err(error);
+            }
             Err(e) => error!(
                 sleepingd_service = %service,
                 "a bug of ours, a client is lost with its PROXY header: {e}",
             ),
         }
+        Ok(())
     }
 
     /// The next that has said who it is.
@@ -160,7 +184,8 @@ impl Headers {
 
     /// Resets them all.
     pub(super) fn clear(&mut self) {
-        self.reading.abort_all();
+        // With all that is in it: aborted, those would stay whose header has just come.
+        self.reading = JoinSet::new();
         self.waiting.clear();
     }
 
@@ -183,6 +208,14 @@ impl Headers {
     }
 }
 
+// === impl Unread ===
+
+impl From<NoHeader> for Unread {
+    fn from(why: NoHeader) -> Self {
+        Self::NoHeader(why)
+    }
+}
+
 // === impl Refusals ===
 
 impl Refusals {
@@ -199,7 +232,43 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+    };
+
+    use tokio::{task::yield_now, time::timeout};
+
     use super::*;
+    use crate::{daemon::budget::Budget, relay::PipeLimit};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn whoever_has_just_said_who_it_is_goes_with_the_others() {
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        client.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+        client.set_nonblocking(true).unwrap();
+        let arrival = Arrival {
+            socket: Socket::from_fd(ours.into()).unwrap(),
+            addr: ClientAddr::Unix,
+            local: LocalAddr::Unix("/run/web.sock".into()),
+            at: clock::now(),
+            place: Budget::new(1024, PipeLimit::among(1024)).take(),
+        };
+        let mut headers = Headers::new();
+        headers.read(&ServiceName::new("web"), arrival, PATIENCE);
+        // Its task ends in the turn in which it takes the header; nobody asks for what it brings.
+        let sent = Socket::from_fd(client.try_clone().unwrap().into()).unwrap();
+        let taken = async {
+            while sent.unacknowledged().unwrap() > 0 {
+                yield_now().await;
+            }
+        };
+        timeout(PATIENCE, taken).await.unwrap();
+        headers.clear();
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+    }
 
     #[test]
     fn refusals_that_were_not_told_are_counted_in_the_next_line() {

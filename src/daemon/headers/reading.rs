@@ -4,7 +4,7 @@ use std::{future::poll_fn, io, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Arrival, Read, guest::Guest};
+use super::{Arrival, Read, Unread, guest::Guest};
 use crate::{
     model::{ClientAddr, LocalAddr, Side, duration::show},
     proxy_protocol::{self, Header, Malformed, Parsed},
@@ -39,15 +39,15 @@ pub(super) async fn read(arrival: Arrival, guest: Guest, limit: Duration) -> Rea
 }
 
 /// The client, with the addresses that its header names.
-async fn named(arrival: Arrival, limit: Duration) -> Result<Arrival, NoHeader> {
+async fn named(arrival: Arrival, limit: Duration) -> Result<Arrival, Unread> {
     // However it is dropped here: nobody may take that for the end of an answer.
-    arrival.socket.reset_on_close()?;
-    let stream = Stream::new(arrival.socket)?;
+    arrival.socket.reset_on_close().map_err(NoHeader::from)?;
+    let stream = Stream::new(arrival.socket).map_err(Unread::Unwatched)?;
     let mut head = Vec::new();
     let header = match timeout(limit, header(&stream, &mut head)).await {
         Ok(header) => header?,
-        Err(_elapsed) if head.is_empty() => return Err(NoHeader::Silent(limit)),
-        Err(_elapsed) => return Err(NoHeader::Slow(limit)),
+        Err(_elapsed) if head.is_empty() => return Err(NoHeader::Silent(limit).into()),
+        Err(_elapsed) => return Err(NoHeader::Slow(limit).into()),
     };
     let (addr, local) = match header.ends {
         Some(ends) => (

@@ -1,22 +1,29 @@
 //! Clients that have said who they are, and for whom the service has no room just now.
 //!
 //! They are watched: whoever leaves gives its place back at once, and no backend is connected for
-//! it. There may be as many as MAX_WAITING, so an event of one must not cost a look at all of them:
-//! each has a waker of its own, which says whose event it was.
+//! it; and nobody waits for longer than WAKE_TIMEOUT. There may be as many as MAX_WAITING, so an
+//! event of one must not cost a look at all of them: each has a waker of its own, which says whose
+//! event it was.
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    future::Future,
     io,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Sleep, sleep},
+};
 
 use super::{Arrival, guest::Guest};
 use crate::{
     daemon::{budget::Place, outcome::Unserved},
-    model::{LocalAddr, Timestamp},
+    model::LocalAddr,
     service::Refusal,
     sys::{clock, stream::Stream},
 };
@@ -40,6 +47,8 @@ struct Watched {
     place: Place,
     guest: Guest,
     waker: Waker,
+    /// Until when it may wait. Late by the time of a suspend, like the actor's timer.
+    limit: Option<Pin<Box<Sleep>>>,
 }
 
 /// What the waker of one pulls.
@@ -72,14 +81,9 @@ impl Waiting {
 
     /// The one that has waited longest, for whom there is room now.
     pub(super) fn pop(&mut self) -> Option<Arrival> {
-        // It has come to the service in this moment, as one from the listen backlog does.
-        let now = clock::now();
         let (arrival, guest) = match self.watched.pop_first() {
-            Some((_, watched)) => watched.back_from_the_runtime(now),
-            None => {
-                let (arrival, guest) = self.new.pop_front()?;
-                (Arrival { at: now, ..arrival }, guest)
-            }
+            Some((_, watched)) => watched.back_from_the_runtime(),
+            None => self.new.pop_front()?,
         };
         guest.admitted();
         Some(arrival)
@@ -91,38 +95,45 @@ impl Waiting {
         self.watched.clear();
     }
 
-    /// Watches them until one has ended, and says so in the log. Can be dropped at any time.
-    pub(super) async fn one_ends(&mut self) {
+    /// Watches them until one has ended, and says so in the log; each for `limit` from its accept
+    /// at most. Can be dropped at any time.
+    ///
+    /// # Errors
+    /// That one has ended because it cannot be watched.
+    pub(super) async fn one_ends(&mut self, limit: Option<Duration>) -> io::Result<()> {
         // Whoever is still new when this is waited for was not admitted.
         while let Some((arrival, guest)) = self.new.pop_front() {
-            if let Err((guest, error)) = self.watch(arrival, guest) {
-                let why = Refusal::NoRoom(error.to_string());
-                return guest.ends(Unserved::Refused(&why));
-            }
+            self.watch(arrival, guest, limit)?;
         }
         // We have an end of the channel ourselves: it is never closed.
         while let Some(number) = self.rung.recv().await {
             // It may have been admitted since.
-            let Some(watched) = self.watched.get(&number) else {
+            let Some(watched) = self.watched.get_mut(&number) else {
                 continue;
             };
-            if watched.is_gone() {
-                return self.leaves(number);
+            if let Some(why) = watched.look() {
+                self.ends(number, why);
+                break;
             }
         }
+        Ok(())
     }
 
-    fn leaves(&mut self, number: u64) {
+    fn ends(&mut self, number: u64, why: Unserved<'_>) {
         if let Some(watched) = self.watched.remove(&number) {
-            watched.guest.ends(Unserved::Left);
+            watched.guest.ends(why);
         }
     }
 
-    fn watch(&mut self, arrival: Arrival, guest: Guest) -> Result<(), (Guest, io::Error)> {
+    fn watch(&mut self, arrival: Arrival, guest: Guest, limit: Option<Duration>) -> io::Result<()> {
         let stream = match Stream::new(arrival.socket) {
             Ok(stream) => stream,
-            Err(error) => return Err((guest, error)),
+            Err(error) => {
+                guest.ends_unwatched(&error);
+                return Err(error);
+            }
         };
+        let deadline = arrival.at.plus(limit);
         self.numbers += 1;
         let rope = Rope {
             number: self.numbers,
@@ -134,6 +145,7 @@ impl Waiting {
             place: arrival.place,
             guest,
             waker: Waker::from(Arc::new(rope)),
+            limit: deadline.map(|at| Box::pin(sleep(at.since(clock::now())))),
         };
         // The first look is due at once.
         watched.waker.wake_by_ref();
@@ -145,13 +157,24 @@ impl Waiting {
 // === impl Watched ===
 
 impl Watched {
-    /// Looks, and has the bell rung at the next event.
-    fn is_gone(&self) -> bool {
+    /// Looks whether it waits no more, and why; has the bell rung at the next event.
+    fn look(&mut self) -> Option<Unserved<'static>> {
         let mut cx = Context::from_waker(&self.waker);
+        let limit = self.limit.as_mut();
+        // First, so that both are asked for: who has left by then has left.
+        let is_over = limit.is_some_and(|limit| limit.as_mut().poll(&mut cx).is_ready());
+        if self.is_gone(&mut cx) {
+            Some(Unserved::Left)
+        } else {
+            is_over.then_some(Unserved::Refused(&Refusal::HeldTooLong))
+        }
+    }
+
+    fn is_gone(&self, cx: &mut Context<'_>) -> bool {
         // Whatever happens to a connection that nobody writes to, it is said to be writable again
         // with it; to be readable is said without end once the client has said all. The events are
         // consumed before the look: one that comes after it rings again.
-        while let Poll::Ready(event) = self.stream.poll_writable(&mut cx) {
+        while let Poll::Ready(event) = self.stream.poll_writable(cx) {
             match event {
                 Ok(event) if !event.closed => {}
                 // It is dead, or a unix socket that has closed: the look tells which.
@@ -166,12 +189,12 @@ impl Watched {
         }
     }
 
-    fn back_from_the_runtime(self, now: Timestamp) -> (Arrival, Guest) {
+    fn back_from_the_runtime(self) -> (Arrival, Guest) {
         let arrival = Arrival {
             socket: self.stream.into_socket(),
             addr: self.guest.client(),
             local: self.local,
-            at: now,
+            at: self.guest.since(),
             place: self.place,
         };
         (arrival, self.guest)

@@ -11,7 +11,7 @@ use crate::service::wake::{Beginning, Wake};
 
 impl Service {
     pub(super) fn attempt(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
-        let Some(held) = self.held.get_mut(conn) else {
+        let Some(held) = self.held.get(conn) else {
             return;
         };
         let (wake, progress) = Wake::begin(
@@ -26,7 +26,8 @@ impl Service {
             },
             cx,
         );
-        held.attempt = Some(Box::new(wake));
+        let wake = Box::new(wake);
+        self.held.change(conn, |held| held.attempt = Some(wake));
         self.attempt_progress(conn, progress, cx);
     }
 
@@ -36,15 +37,12 @@ impl Service {
         step: impl FnOnce(&mut Wake, &mut Cx<'_>) -> wake::Progress,
         cx: &mut Cx<'_>,
     ) {
-        let Some(wake) = self
+        let stepped = self
             .held
-            .get_mut(conn)
-            .and_then(|held| held.attempt.as_mut())
-        else {
-            return;
-        };
-        let progress = step(wake, cx);
-        self.attempt_progress(conn, progress, cx);
+            .change(conn, |held| Some(step(held.attempt.as_mut()?, cx)));
+        if let Some(progress) = stepped.flatten() {
+            self.attempt_progress(conn, progress, cx);
+        }
     }
 
     pub(super) fn give_up(&mut self, conn: ConnId, reason: &str, cx: &mut Cx<'_>) {
@@ -62,28 +60,30 @@ impl Service {
             wake::Progress::Ready => return self.attempt_succeeded(conn, cx),
             wake::Progress::Failed(why) => why,
         };
-        let Some(held) = self.held.get_mut(conn) else {
+        let ended = self.held.change(conn, |held| {
+            let client = held.present.then_some(held.client);
+            (client, held.attempt.take())
+        });
+        let Some((client, attempt)) = ended else {
             return;
         };
-        let client = held.present.then_some(held.client);
-        let left_something = held.attempt.take().is_some_and(|wake| wake.started);
+        let left_something = attempt.is_some_and(|wake| wake.started);
         cx.report(Report::StartFailed { client, why });
         self.refuse(conn, Refusal::WakeFailed, cx);
         // A client that had left is only dropped now.
         self.held.remove(conn);
-        if self.held.attempts() == 0 {
+        if !self.held.has_attempts() {
             self.current.attempts_failed(left_something, cx);
         }
     }
 
     pub(super) fn attempt_succeeded(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
-        let Some(held) = self.held.get_mut(conn) else {
+        let ended = self
+            .held
+            .change(conn, |held| Some((held.attempt.take()?, held.present)));
+        let Some((wake, present)) = ended.flatten() else {
             return;
         };
-        let Some(wake) = held.attempt.take() else {
-            return;
-        };
-        let present = held.present;
         self.current.woken_by_attempt(&wake, cx);
         self.current.settled = !wake.started;
         if present {

@@ -15,10 +15,12 @@ impl Service {
         conn: ConnId,
         client: ClientAddr,
         local: LocalAddr,
+        at: Timestamp,
         cx: &mut Cx<'_>,
     ) {
         let policy = &cx.definition.policy;
         let ignored = policy.access.ignores(&client);
+        let deadline = at.plus(policy.timeouts.wake);
         let refusal = if !policy.access.admits(&client) {
             Some(Refusal::Denied)
         } else if self.source_is_full(&client) {
@@ -27,6 +29,8 @@ impl Service {
             Some(Refusal::Ending)
         } else if ignored && !self.serves_ignored() {
             Some(Refusal::IgnoredAsleep)
+        } else if deadline.is_some_and(|deadline| deadline <= cx.now) {
+            Some(Refusal::HeldTooLong)
         } else {
             None
         };
@@ -35,7 +39,7 @@ impl Service {
             return cx.report(Report::Refused {
                 client,
                 why: refusal,
-                held: Duration::ZERO,
+                held: cx.now.since(at),
             });
         }
         self.clients.insert(conn, client);
@@ -49,8 +53,8 @@ impl Service {
                 local,
                 ignored,
                 spoke: false,
-                since: cx.now,
-                deadline: cx.now.plus(policy.timeouts.wake),
+                since: at,
+                deadline,
                 not_before: None,
                 attempt: None,
                 present: true,
@@ -62,6 +66,19 @@ impl Service {
         match (self.definition.policy.limits.per_source, client.ip()) {
             (Some(max), Some(ip)) => self.per_source.get(&ip).is_some_and(|count| *count >= max),
             _ => false,
+        }
+    }
+
+    /// It may be on its way to a backend by now: where that fails, it is held again.
+    pub(super) fn spoke(&mut self, conn: ConnId) {
+        if self.held.change(conn, |held| held.spoke = true).is_some() {
+            return;
+        }
+        let mut connecting = self
+            .generations()
+            .filter_map(|generation| generation.connecting.get_mut(&conn));
+        if let Some(held) = connecting.next() {
+            held.spoke = true;
         }
     }
 
@@ -107,17 +124,18 @@ impl Service {
 
     /// The client is no more; its own START, if one runs, is still waited for.
     pub(super) fn drop_held(&mut self, conn: ConnId) {
-        if let Some(held) = self.held.get_mut(conn) {
+        let starting = self.held.change(conn, |held| {
             held.present = false;
             held.not_before = None;
-            if held.attempt.is_none() {
-                self.held.remove(conn);
-            }
+            held.attempt.is_some()
+        });
+        if starting == Some(false) {
+            self.held.remove(conn);
         }
     }
 
     pub(super) fn gone(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
-        let held = self.held.get_mut(conn).is_some_and(|held| held.present);
+        let held = self.held.get(conn).is_some_and(|held| held.present);
         // It left in the moment in which it was to be connected; what it took is given back when
         // its end is told.
         let connecting = self

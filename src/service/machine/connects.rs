@@ -51,21 +51,6 @@ impl Service {
         }
     }
 
-    /// A client has sent something. It may be on its way to a backend by then, and come back from
-    /// one that is down: it is one that wakes.
-    pub(super) fn spoke(&mut self, conn: ConnId) {
-        if let Some(held) = self.held.get_mut(conn) {
-            held.spoke = true;
-            return;
-        }
-        let mut connecting = self
-            .generations()
-            .filter_map(|g| g.connecting.get_mut(&conn));
-        if let Some(held) = connecting.next() {
-            held.spoke = true;
-        }
-    }
-
     pub(super) fn connect_failed(
         &mut self,
         conn: ConnId,

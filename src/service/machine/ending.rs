@@ -14,16 +14,19 @@ impl Service {
         for generation in self.generations() {
             generation.on_tick(held, cx);
         }
-        for conn in self.held.matching(|held| held.attempt.is_some()) {
-            self.advance(conn, Wake::on_tick, cx);
-        }
         let now = cx.now;
-        for (_, held) in self.held.iter_mut() {
-            held.not_before = held.not_before.filter(|at| *at > now);
-        }
         let overdue = move |held: &Held| held.present && held.deadline.is_some_and(|at| at <= now);
-        for conn in self.held.matching(overdue) {
-            self.refuse(conn, Refusal::HeldTooLong, cx);
+        let due = self.held.due_by(now);
+        for conn in &due {
+            self.advance(*conn, Wake::on_tick, cx);
+        }
+        for conn in due {
+            self.held.change(conn, |held| {
+                held.not_before = held.not_before.filter(|at| *at > now);
+            });
+            if self.held.get(conn).is_some_and(overdue) {
+                self.refuse(conn, Refusal::HeldTooLong, cx);
+            }
         }
         let connecting: Vec<ConnId> = self
             .generations()
@@ -52,7 +55,7 @@ impl Service {
         for conn in self.held.matching(|held| held.present) {
             self.refuse(conn, Refusal::Ending, cx);
         }
-        for conn in self.held.matching(|held| held.attempt.is_some()) {
+        for conn in self.held.attempts() {
             self.give_up(conn, "DRAIN_TIMEOUT has passed", cx);
         }
     }
@@ -64,7 +67,7 @@ impl Service {
         if !moved {
             return self.current.reconfigured(cx);
         }
-        for conn in self.held.matching(|held| held.attempt.is_some()) {
+        for conn in self.held.attempts() {
             self.give_up(conn, "its configuration has changed", cx);
         }
         let fresh = Generation::asleep(cx.definition, cx.ids);

@@ -78,7 +78,7 @@ impl Service {
         for conn in self.held.matching(|held| held.may_connect(cx.now)) {
             if self.current.destinations.is_empty() {
                 // It runs, but nobody has said where: START is asked.
-                let Some(held) = self.held.get_mut(conn) else {
+                let Some(held) = self.held.get(conn) else {
                     return;
                 };
                 let client = (held.client, held.local.clone());
@@ -97,7 +97,7 @@ impl Service {
         }
         self.begin_attempts(cx);
         // Who wanted it has left meanwhile.
-        if self.held.attempts() == 0 {
+        if !self.held.has_attempts() {
             self.current.attempts_failed(false, cx);
         }
     }

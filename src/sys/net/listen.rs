@@ -15,7 +15,11 @@ use std::{
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use super::{Socket, is_inet, keep_alive, local_addr, open, set_flags, tune};
+use super::{
+    Socket, is_inet, local_addr, open,
+    options::{keep_alive, tune},
+    set_flags,
+};
 use crate::model::{ClientAddr, ListenAddr, LocalAddr};
 
 /// How many clients may wait in the kernel; it caps this at `net.core.somaxconn`.

@@ -1,6 +1,8 @@
 //! Sockets that are not yet with the runtime: listening, accepted, connecting.
 
 mod listen;
+mod options;
+mod own_port;
 mod pacing;
 #[cfg(test)]
 mod tests;
@@ -10,7 +12,6 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 pub use listen::{Accepted, ListenSocket, NotAListener};
@@ -19,14 +20,12 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     sys::socket::{MsgFlags, recv, send},
 };
-use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
+pub use own_port::never_own_port;
+use socket2::{Domain, SockAddr, SockRef, Type};
+
+use self::options::{hold_back_ack, tune};
 
 use crate::model::LocalAddr;
-
-/// A dead peer is noticed after 60 s + 4 x 15 s without an answer.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_PROBES: u32 = 4;
 
 /// A stream socket that is connected or being connected, nonblocking and close-on-exec.
 #[derive(Debug)]
@@ -75,21 +74,6 @@ impl Socket {
         Ok(Self { fd, tcp })
     }
 
-    /// Sets what a connection needs only if it lasts: keepalive, no pacing on the loopback; and
-    /// TCP_NODELAY, if that is not set. For one of a few messages these calls would be a tenth of
-    /// all. Nothing for a unix socket.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2), and of getpeername(2): ENOTCONN if it is dead already.
-    pub fn make_lasting(&self) -> io::Result<()> {
-        let Some(peer) = self.tcp.then(|| self.peer_addr()).transpose()?.flatten() else {
-            return Ok(());
-        };
-        pacing::unpace_loopback(self.fd.as_fd(), peer.ip());
-        self.set_nodelay(true)?;
-        keep_alive(self.fd.as_fd())
-    }
-
     /// Begins to connect. Whether it succeeds is known when it is writable, or has an error; see
     /// [`Self::is_connected`].
     ///
@@ -114,18 +98,6 @@ impl Socket {
                 tcp: true,
             }),
         }
-    }
-
-    /// Sends the handshake's last packet now, if [`First::Us`] has held it back and there were no
-    /// bytes to go with it; then the other end may speak first. Nothing for a unix socket.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2).
-    pub fn acknowledge_now(&self) -> io::Result<()> {
-        if self.tcp {
-            SockRef::from(&self.fd).set_tcp_quickack(true)?;
-        }
-        Ok(())
     }
 
     /// Whether a connection that was begun to `addr` is made by now; its failure is an error.
@@ -194,56 +166,6 @@ impl Socket {
     /// ENOTCONN if the connection is dead.
     pub fn shutdown_write(&self) -> io::Result<()> {
         SockRef::from(&self.fd).shutdown(std::net::Shutdown::Write)
-    }
-
-    /// Makes the closing of this socket a reset: what was sent and not acknowledged is thrown
-    /// away, the peer sees ECONNRESET.
-    ///
-    /// A unix socket knows no reset: its peer sees one only if it had sent what was never read,
-    /// else the end of the stream.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2).
-    pub fn reset_on_close(&self) -> io::Result<()> {
-        if self.tcp {
-            SockRef::from(&self.fd).set_linger(Some(Duration::ZERO))?;
-        }
-        Ok(())
-    }
-
-    /// Takes [`Self::reset_on_close`] back: closing is a FIN after all that was sent.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2).
-    pub fn finish_on_close(&self) -> io::Result<()> {
-        if self.tcp {
-            SockRef::from(&self.fd).set_linger(None)?;
-        }
-        Ok(())
-    }
-
-    /// Sets TCP_NODELAY; nothing for a unix socket.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2).
-    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        if self.tcp {
-            SockRef::from(&self.fd).set_tcp_nodelay(on)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Sets TCP_USER_TIMEOUT (tcp(7)); nothing for a unix socket.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2).
-    pub fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        if self.tcp {
-            SockRef::from(&self.fd).set_tcp_user_timeout(limit)
-        } else {
-            Ok(())
-        }
     }
 
     /// Takes the pending error (SO_ERROR). The kernel tells it once: whoever takes it must
@@ -367,45 +289,6 @@ mod ioctl {
 
 fn open(domain: Domain) -> io::Result<socket2::Socket> {
     socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
-}
-
-/// What listeners pass on to those they accept, and what others made has.
-fn tune(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let sock = SockRef::from(&fd);
-    // A relay passes on what it gets when it gets it; waiting for more costs 40 ms.
-    sock.set_tcp_nodelay(true)?;
-    // The urgent byte (RFC 6093) would be cut out of the stream otherwise.
-    sock.set_out_of_band_inline(true)
-}
-
-/// Notices a peer that vanishes.
-fn keep_alive(fd: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&fd).set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES),
-    )
-}
-
-/// Holds the handshake's last ACK back until there are bytes to go with it.
-///
-/// Not in tcp(7): of a socket that connects TCP_DEFER_ACCEPT means that, see
-/// `tcp_rcv_synsent_state_process` in net/ipv4/tcp_input.c.
-fn hold_back_ack(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let seconds: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&seconds)).expect("four");
-    // SAFETY: the kernel reads one int, and the length says so.
-    Errno::result(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            length,
-        )
-    })?;
-    Ok(())
 }
 
 fn set_flags(fd: BorrowedFd<'_>) -> io::Result<()> {

@@ -7,12 +7,16 @@ use std::{
     },
     path::PathBuf,
     thread,
+    time::Duration,
 };
 
 use nix::fcntl::{FcntlArg, fcntl};
 use socket2::SockRef;
 
-use super::*;
+use super::{
+    options::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES},
+    *,
+};
 use crate::model::{ClientAddr, ListenAddr};
 
 fn loopback() -> ListenSocket {

@@ -3,12 +3,12 @@
 use std::{
     io::Write,
     net::{Shutdown, SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 
-use super::{ANN, SITE, STRANGER, TRUST, awake, balanced, gets, until_accepted};
+use super::{ANN, SITE, STRANGER, TRUST, awake, balanced, gets, sleeping, until_accepted};
 use crate::harness::{
     Backend, Daemon, Faults, Stage, connect_from, has, is_reset, is_silent, proxy, rest, take,
     until,
@@ -180,7 +180,31 @@ fn whoever_cannot_be_watched_while_it_waits_for_room_is_reset() {
     daemon.says(&format!(
         "{name} is refused: its connection cannot be watched: Cannot allocate memory"
     ));
+    // The next one would be lost as well.
+    daemon.says("accepting pauses: Cannot allocate memory");
     assert_eq!(daemon.counters()["outcomes"]["no_room"], 1);
+}
+
+#[test]
+fn whoever_cannot_be_watched_while_it_sends_its_header_is_reset_and_accepting_pauses() {
+    if !has("strace") {
+        return;
+    }
+    let stage = Stage::new();
+    let (front, backend, daemon) = awake(&stage, TRUST);
+    let faults = Faults::inject(&daemon, &["epoll_ctl:error=ENOMEM:when=1"]);
+    let unlucky = balanced(front, b"P");
+    let name = unlucky.local_addr().unwrap();
+    is_reset(unlucky);
+    drop(faults);
+    daemon.says(&format!(
+        "{name} is refused: its connection cannot be watched: Cannot allocate memory"
+    ));
+    daemon.says("accepting pauses: Cannot allocate memory");
+    assert_eq!(daemon.counters()["outcomes"]["no_room"], 1);
+    let mut next = balanced(front, &proxy::v1(ANN, SITE));
+    next.write_all(b"next").unwrap();
+    gets(&backend, b"next");
 }
 
 #[test]
@@ -226,4 +250,76 @@ fn whoever_is_still_sending_its_header_at_the_end_is_reset_while_relays_go_on() 
     drop((relayed, served));
     assert_eq!(daemon.ends(), Some(0));
     backend.nobody_came();
+}
+
+// === how long they may take ===
+
+#[test]
+fn whoever_has_waited_for_room_for_wake_timeout_is_reset() {
+    let stage = Stage::new();
+    let limits = format!("{TRUST}MAX_CONNECTIONS=1\n");
+    let (front, backend, daemon) = awake(&stage, &limits);
+    let mut one = balanced(front, b"P");
+    let begun = Instant::now();
+    let mut two = balanced(front, b"P");
+    until_accepted(&daemon, 2);
+    one.write_all(b"ROXY UNKNOWN\r\none").unwrap();
+    let mut served = gets(&backend, b"one");
+    // Not before: on a slow machine it might be over for the first as well.
+    let back = backend.addr;
+    stage.configure(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\n{limits}WAKE_TIMEOUT=500ms\n"
+    ));
+    daemon.reload();
+    two.write_all(b"ROXY UNKNOWN\r\na request").unwrap();
+    let name = two.local_addr().unwrap();
+    is_reset(two);
+    assert!(begun.elapsed() >= Duration::from_millis(500));
+    daemon.says(&format!("{name} is refused: held for WAKE_TIMEOUT"));
+    assert_eq!(daemon.counters()["outcomes"]["held_too_long"], 1);
+    one.write_all(b"more").unwrap();
+    assert_eq!(take(&mut served, 4), b"more");
+}
+
+#[test]
+fn a_header_that_is_complete_only_after_wake_timeout_wakes_nothing() {
+    let stage = Stage::new();
+    let (front, _back, daemon) = sleeping(&stage, &format!("{TRUST}WAKE_TIMEOUT=500ms\n"));
+    let mut late = balanced(front, b"P");
+    until_accepted(&daemon, 1);
+    std::thread::sleep(Duration::from_millis(500));
+    late.write_all(b"ROXY UNKNOWN\r\n").unwrap();
+    let name = late.local_addr().unwrap();
+    is_reset(late);
+    daemon.says(&format!("{name} is refused: held for WAKE_TIMEOUT"));
+    assert_eq!(daemon.said("waking for"), 0);
+    stage.nothing_called();
+}
+
+#[test]
+fn a_client_counts_as_held_from_its_accept_on() {
+    let stage = Stage::new();
+    let limits = format!("{TRUST}MAX_CONNECTIONS=1\n");
+    let (front, backend, daemon) = awake(&stage, &limits);
+    let mut one = balanced(front, b"P");
+    let mut two = balanced(front, b"P");
+    until_accepted(&daemon, 2);
+    let accepted = Instant::now();
+    one.write_all(b"ROXY UNKNOWN\r\none").unwrap();
+    let served = gets(&backend, b"one");
+    // While its header comes, and while there is no room for it.
+    std::thread::sleep(Duration::from_millis(100));
+    two.write_all(b"ROXY UNKNOWN\r\ntwo").unwrap();
+    let name = two.local_addr().unwrap();
+    daemon.says(&format!("{name} comes by way of"));
+    std::thread::sleep(Duration::from_millis(100));
+    let waited = accepted.elapsed();
+    drop((one, served));
+    drop(gets(&backend, b"two"));
+    assert_eq!(rest(&mut two), "");
+    drop(two);
+    let line = daemon.says(&format!("{name} to {}", backend.addr));
+    let held = line.split("(held ").nth(1).unwrap();
+    let held: f64 = held.split(' ').next().unwrap().parse().unwrap();
+    assert!(held >= waited.as_secs_f64() - 0.001, "{line}: {waited:?}");
 }

@@ -10,12 +10,14 @@
 //! | `proxy` | PROXY headers |
 //! | `faults` | system calls of the daemon that fail |
 //! | `namespaces` | a network, or a `/run`, for a test alone |
+//! | `needs` | what is not there on every machine |
 //! | `entry` | what the journal is sent |
 
 mod entry;
 mod faults;
 mod log;
 mod namespaces;
+mod needs;
 mod process;
 pub mod proxy;
 mod sockets;
@@ -28,7 +30,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     sync::{
         atomic::{AtomicU32, Ordering},
@@ -38,14 +40,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::resource::{Resource, getrlimit, setrlimit},
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
 pub use faults::Faults;
 pub use namespaces::{inside, with_own_run};
+pub use needs::{has, is_root, may_open, skipped};
 pub use process::{Daemon, Ended};
 pub use sockets::{
     Backend, Server, connect, connect_from, fetch, in_state, is_reset, is_silent, is_turned_away,
@@ -56,9 +56,6 @@ pub use sockets::{
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const SLEEPINGD: &str = env!("CARGO_BIN_EXE_sleepingd");
-
-/// What daemons and commands find first on their way.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Everything a daemon needs, and the other end of the commands that it runs.
 pub struct Stage {
@@ -241,7 +238,7 @@ impl Stage {
         let mut command = Command::new(program);
         command
             .env_clear()
-            .env("PATH", format!("{PATH}:{}", self.marker()));
+            .env("PATH", format!("{}:{}", needs::PATH, self.marker()));
         command
     }
 
@@ -367,47 +364,6 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not in time: {what}");
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Whether a program is there to be used; said, if not.
-pub fn has(program: &str) -> bool {
-    let found = PATH
-        .split(':')
-        .any(|directory| Path::new(directory).join(program).exists());
-    if !found {
-        skipped(&format!("there is no {program}"));
-    }
-    found
-}
-
-/// Whether this test, and the daemons that it starts, may have so many descriptors each.
-pub fn may_open(descriptors: u64) -> bool {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    // Root may raise the hard limit as well.
-    let enough = soft >= descriptors
-        || setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard.max(descriptors)).is_ok();
-    if !enough {
-        skipped(&format!(
-            "it needs {descriptors} open files, and the limit is {hard}"
-        ));
-    }
-    enough
-}
-
-/// Whether this test is root's; said, if not.
-pub fn is_root(what_for: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        skipped(&format!("it needs root, {what_for}"));
-    }
-    root
-}
-
-/// Says so even where the output of tests that pass is kept back.
-pub fn skipped(why: &str) {
-    let test = thread::current();
-    let name = test.name().unwrap_or("a test");
-    let _ = writeln!(io::stderr(), "SKIPPED {name}: {why}");
 }
 
 #[test]

@@ -4,40 +4,42 @@ use std::{env, process::Command};
 
 use nix::unistd::geteuid;
 
-use super::skipped;
+use super::needs::skipped;
 
 /// Names the test that runs inside.
-const INSIDE: &str = "SLEEPINGD_TEST_INSIDE";
+pub const INSIDE: &str = "SLEEPINGD_TEST_INSIDE";
 
 /// What the scripts end with where they cannot begin.
 const NOT_TO_BE_HAD: i32 = 9;
 
 /// Says whether this test, by its whole name, runs inside a network namespace of its own, which
-/// was prepared by `script`. If not, runs it there, and fails if it fails. For root alone.
+/// was prepared by `script`. If not, runs it there, and fails if it fails. Who is not root is root
+/// of nothing else there.
 #[track_caller]
 pub fn inside(test: &str, script: &str) -> bool {
     let script = format!("ip link set lo up || exit {NOT_TO_BE_HAD}; {script}");
-    is_inside(test) || run_inside(test, "-n", &script)
+    is_inside(test) || run_inside(test, "n", &script)
 }
 
-/// The same, where `/run` is its own and empty. Not for root alone.
+/// The same, where `/run` is its own and empty.
 #[track_caller]
 pub fn with_own_run(test: &str) -> bool {
     let script = format!("mount -t tmpfs none /run || exit {NOT_TO_BE_HAD}");
-    let flags = if geteuid().is_root() { "-m" } else { "-rm" };
-    is_inside(test) || run_inside(test, flags, &script)
+    is_inside(test) || run_inside(test, "m", &script)
 }
 
 fn is_inside(test: &str) -> bool {
     env::var(INSIDE).is_ok_and(|name| name == test)
 }
 
-/// Always `false`: it has run by then.
+/// In a namespace of this kind. Always `false`: it has run by then.
 #[track_caller]
-fn run_inside(test: &str, flags: &str, script: &str) -> bool {
+fn run_inside(test: &str, kind: &str, script: &str) -> bool {
+    let as_root = if geteuid().is_root() { "" } else { "r" };
+    let flags = format!("-{as_root}{kind}");
     let unshare = |script: &str| {
         let mut unshare = Command::new("unshare");
-        unshare.args([flags, "sh", "-ec", script]);
+        unshare.args([&flags, "sh", "-ec", script]);
         unshare
     };
     if !unshare("true").output().unwrap().status.success() {

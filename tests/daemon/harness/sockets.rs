@@ -17,7 +17,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{PATIENCE, tcp_socket};
 
-/// A listening socket of the test's.
+/// A listening socket of the test's. Dropped, it refuses.
 pub struct Backend {
     pub addr: SocketAddr,
     listener: TcpListener,
@@ -69,6 +69,14 @@ impl From<TcpListener> for Backend {
             .unwrap();
         let addr = listener.local_addr().unwrap();
         Self { addr, listener }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        // Closing is not enough: a program that another test starts in this moment has it too,
+        // until it is executed.
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
     }
 }
 
@@ -189,6 +197,17 @@ pub fn in_state(local: SocketAddr, state: &str) -> usize {
         }
     }
     remotes.len()
+}
+
+#[test]
+fn a_backend_that_is_dropped_refuses_though_another_program_has_its_socket_still() {
+    let stage = super::Stage::new();
+    let backend = Backend::at(stage.address());
+    let addr = backend.addr;
+    let _other = backend.listener.try_clone().unwrap();
+    drop(backend);
+    let refused = try_connect(None, addr).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
 }
 
 // === clients ===

@@ -13,6 +13,9 @@ use sleepingd::{
 use super::{Backend, Event, Step, World, definition::terms, group, ms, target};
 use crate::promises::{Client, Stage, promise};
 
+/// Where the clients of a balancer come from, which have to say first who they are.
+const BEHIND_A_BALANCER: u8 = 6;
+
 impl World {
     pub(super) fn random_step(&mut self) -> Step {
         match self.choices.u32(0..100) {
@@ -53,10 +56,14 @@ impl World {
         let conn = ConnId(self.next_conn);
         let source = source.unwrap_or_else(|| self.choices.u8(1..10));
         let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, source)), 1000);
+        let at = match source {
+            BEHIND_A_BALANCER => self.now - ms(conn.0 * 379 % 2_500),
+            _ => self.now,
+        };
         self.account.clients.insert(
             conn,
             Client {
-                arrived: self.now,
+                arrived: at,
                 ignored: source == 8,
                 denied: source == 9,
                 source,
@@ -68,6 +75,7 @@ impl World {
             conn,
             client: ClientAddr::Tcp(addr),
             local: LocalAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80)),
+            at,
         };
         self.tell_service(input)?;
         if self.chance(30) && !self.benign {

@@ -77,7 +77,7 @@ impl World {
             Output::Connect {
                 conn, candidates, ..
             } => {
-                self.account.may_connect(conn)?;
+                self.account.may_connect(conn, &self.terms, self.now)?;
                 promise!(!candidates.is_empty(), "a client is connected to nowhere");
                 self.set_stage(conn, Stage::Connecting);
                 let at = self.soon(10);

@@ -1,83 +1,77 @@
-//! Both directions against made-up sockets, over many schedules, of seeds or of a fuzzer.
-//!
-//! The sockets do what Linux's do, and are as unkind as they may be: events come once, peers act
-//! between any two system calls, a pipe is full when its slots are, a dead socket tells its error
-//! once and reads as a clean end ever after. The relay runs only when it is woken.
+//! The made-up sockets, their peers, and what is between them.
 
 use std::{collections::VecDeque, io};
 
-use super::{
-    BUFFER_SIZE, Tuning,
-    flow::{Fill, Means, Moved, Wants, Way, Wires},
-    pair::{Pair, Turn, Verdict},
-};
 use crate::{
     choices::Choices,
-    model::{End, Side},
+    relay::{
+        BUFFER_SIZE,
+        flow::{Fill, Means, Moved, Way, Wires},
+    },
 };
 
 const SLOTS: usize = 16;
 
 /// What a receive buffer takes, and a peer that reads all the time.
-const ROOM: usize = 4_000_000;
+pub(super) const ROOM: usize = 4_000_000;
 
 /// Our socket to one peer, and that peer.
 #[derive(Debug, Default)]
-struct Socket {
+pub(super) struct Socket {
     /// Segments that have come and were not read.
     queue: VecDeque<usize>,
     /// Bytes the peer has sent in all.
-    sent: u64,
-    fin: bool,
-    reset: bool,
+    pub(super) sent: u64,
+    pub(super) fin: bool,
+    pub(super) reset: bool,
     /// The error that the kernel has not told yet.
-    error: Option<i32>,
+    pub(super) error: Option<i32>,
     /// Bytes that the peer has not read, of `window`.
-    unread: usize,
-    window: usize,
+    pub(super) unread: usize,
+    pub(super) window: usize,
     /// Bytes that it got in all, and whether FIN came after them.
-    got: u64,
-    got_fin: bool,
+    pub(super) got: u64,
+    pub(super) got_fin: bool,
     /// Events that have not been taken, and whether they wake the relay.
-    readable: Event,
-    writable: Event,
-    failed: Event,
+    pub(super) readable: Event,
+    pub(super) writable: Event,
+    pub(super) failed: Event,
     no_space: bool,
 }
 
 #[derive(Debug, Default)]
-struct Event {
+pub(super) struct Event {
     set: bool,
     waited_for: bool,
 }
 
 /// Bytes between the sockets, as their place in the stream.
 #[derive(Debug, Default)]
-struct Held {
-    from: u64,
-    to: u64,
+pub(super) struct Held {
+    pub(super) from: u64,
+    pub(super) to: u64,
     kind: Option<Means>,
-    parked: bool,
+    pub(super) parked: bool,
 }
 
-struct World {
-    choices: Choices,
-    sockets: [Socket; 2],
-    held: [Held; 2],
-    woken: bool,
+pub(super) struct World {
+    pub(super) choices: Choices,
+    pub(super) sockets: [Socket; 2],
+    pub(super) held: [Held; 2],
+    pub(super) woken: bool,
     /// Reads stop anywhere, as on a unix socket with passed descriptors.
     choppy: bool,
     resets: bool,
 }
 
-fn index(way: Way) -> usize {
+pub(super) fn index(way: Way) -> usize {
     usize::from(way == Way::ToClient)
 }
 
 // === impl Event ===
 
 impl Event {
-    fn happen(&mut self, woken: &mut bool) {
+    pub(super) fn happen(&mut self, woken: &mut bool) {
         self.set = true;
         if self.waited_for {
             self.waited_for = false;
@@ -86,7 +80,7 @@ impl Event {
     }
 
     /// Takes it, or waits for it.
-    fn poll(&mut self, sticky: bool) -> bool {
+    pub(super) fn poll(&mut self, sticky: bool) -> bool {
         let was = self.set;
         self.set = was && sticky;
         self.waited_for = !was;
@@ -98,7 +92,7 @@ impl Event {
 
 impl World {
     /// Closes both of our sockets: whoever has no FIN yet gets one, if nothing is unread.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         for way in Way::BOTH {
             let source = &self.sockets[index(way)];
             assert!(source.fin, "closed before the end");
@@ -108,7 +102,8 @@ impl World {
             sink.got_fin = true;
         }
     }
-    fn new(mut choices: Choices) -> Self {
+
+    pub(super) fn new(mut choices: Choices) -> Self {
         let mut socket = || Socket {
             window: choices.usize(4_000..300_000),
             ..Socket::default()
@@ -126,7 +121,7 @@ impl World {
     }
 
     /// One peer does something.
-    fn peer_acts(&mut self) {
+    pub(super) fn peer_acts(&mut self) {
         let side = self.choices.usize(0..2);
         let Self {
             choices,
@@ -241,7 +236,7 @@ impl Socket {
         self.failed.happen(woken);
     }
 
-    fn read(&mut self, bytes: usize, woken: &mut bool) {
+    pub(super) fn read(&mut self, bytes: usize, woken: &mut bool) {
         self.unread -= bytes;
         if bytes > 0 && self.no_space {
             self.no_space = false;
@@ -333,152 +328,5 @@ impl Wires for World {
     fn discard(&mut self, way: Way) {
         let held = &mut self.held[index(way)];
         held.from = held.to;
-    }
-}
-
-/// What the driver does, with made-up events.
-fn turn(pair: &mut Pair, world: &mut World) -> Option<Verdict> {
-    world.woken = false;
-    let mut turn = Turn::new();
-    loop {
-        pair.pump(world, &mut turn);
-        for way in Way::BOTH {
-            let held = &world.held[index(way)];
-            assert!(
-                held.from == held.to || held.parked,
-                "bytes left in the thread's buffer"
-            );
-        }
-        if let Some(verdict) = pair.verdict(world) {
-            return Some(verdict);
-        }
-        if pair.has_more(world) {
-            world.woken = true;
-            return None;
-        }
-        let mut news = false;
-        for way in Way::BOTH {
-            let i = index(way);
-            let wants = pair.wants(way, world);
-            let closed = |socket: &Socket| socket.fin || socket.reset;
-            let sticky = closed(&world.sockets[i]);
-            if wants == Wants::Read && world.sockets[i].readable.poll(sticky) {
-                pair.flow_mut(way).set_readable();
-                news = true;
-            }
-            let sticky = world.sockets[1 - i].reset;
-            if wants == Wants::Write && world.sockets[1 - i].writable.poll(sticky) {
-                pair.flow_mut(way).set_writable();
-                news = true;
-            }
-            if wants != Wants::Read
-                && pair.heeds_failure(way)
-                && world.sockets[i].failed.poll(false)
-            {
-                if let Some(errno) = world.sockets[i].error.take() {
-                    let error = io::Error::from_raw_os_error(errno);
-                    pair.side_failed(way, &error, world);
-                    news = true;
-                }
-            }
-        }
-        if !news {
-            return None;
-        }
-    }
-}
-
-/// What must be true of each end.
-fn check(world: &mut World, verdict: Verdict) {
-    if verdict.end == End::Finished {
-        world.close();
-    }
-    let resets = world.sockets.iter().filter(|socket| socket.reset).count();
-    for way in Way::BOTH {
-        let (source, sink) = (&world.sockets[index(way)], &world.sockets[1 - index(way)]);
-        assert!(sink.got <= source.sent, "bytes from nowhere");
-        if sink.got_fin {
-            assert!(source.fin && sink.got == source.sent);
-        }
-        match verdict.end {
-            End::Finished => assert!(sink.got_fin, "finished without FIN"),
-            End::Reset => {
-                assert!(resets > 0, "reset out of nothing");
-                // All it had sent, FIN too, reaches the other side, if that one is there.
-                if verdict.by == way.source() && !sink.reset {
-                    assert_eq!(sink.got, source.sent, "bytes before a reset are lost");
-                    assert_eq!(sink.got_fin, source.fin);
-                }
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    if verdict.end == End::Reset {
-        let by = usize::from(verdict.by == Side::Backend);
-        assert!(world.sockets[by].reset, "blamed the wrong side");
-    }
-}
-
-/// Plays the schedule that a fuzzer's bytes are, and panics if the relay does something wrong.
-pub(crate) fn play(script: &[u8]) {
-    run(Choices::of_bytes(script));
-}
-
-fn run(choices: Choices) {
-    let mut world = World::new(choices);
-    let tuning = Tuning {
-        promote_after: world.choices.one_of(&[None, Some(0), Some(3)]),
-        ..Tuning::default()
-    };
-    let mut pair = Pair::new(&tuning);
-    for _ in 0..world.choices.rounds(5..120) {
-        if world.choices.is_spent() {
-            break;
-        }
-        world.peer_acts();
-        if world.woken {
-            if let Some(verdict) = turn(&mut pair, &mut world) {
-                return check(&mut world, verdict);
-            }
-        }
-    }
-    // Now both peers are as good as peers can be; if the relay still does not end, it missed
-    // something.
-    loop {
-        let World { sockets, woken, .. } = &mut world;
-        for socket in sockets.iter_mut().filter(|socket| !socket.reset) {
-            socket.read(socket.unread, woken);
-            // Whoever reads what comes as it comes has room for it.
-            socket.window = ROOM;
-            if !socket.fin {
-                socket.fin = true;
-                socket.readable.happen(woken);
-            }
-        }
-        assert!(world.woken, "it hangs: {pair:?}");
-        if let Some(verdict) = turn(&mut pair, &mut world) {
-            return check(&mut world, verdict);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// How many are run; `RELAY_SCHEDULES=1000000` runs so many, `RELAY_SEED=n` that one alone.
-    const SCHEDULES: u64 = 100_000;
-
-    #[test]
-    fn no_schedule_loses_a_byte_a_fin_a_reset_or_a_wake_up() {
-        let environment = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-        let seeds = match environment("RELAY_SEED") {
-            Some(seed) => seed..seed + 1,
-            None => 0..environment("RELAY_SCHEDULES").unwrap_or(SCHEDULES),
-        };
-        for seed in seeds {
-            let outcome = std::panic::catch_unwind(|| run(Choices::of_seed(seed)));
-            assert!(outcome.is_ok(), "RELAY_SEED={seed}");
-        }
     }
 }
