@@ -117,7 +117,10 @@ fn each_address_of_each_active_section_is_a_socket_that_the_service_wants() {
         assert_eq!(wanted, made);
         for name in wanted {
             let target = fs::canonicalize(wants.join(&name)).unwrap();
-            assert_eq!(target, fs::canonicalize(user.path("units").join(&name)).unwrap());
+            assert_eq!(
+                target,
+                fs::canonicalize(user.path("units").join(&name)).unwrap()
+            );
         }
     }
 }
@@ -181,7 +184,10 @@ fn a_dry_run_prints_the_units_and_writes_nothing() {
     let done = user.run(&[Path::new("--dry-run"), Path::new("--user")]);
     assert!(done.status.success(), "{done:?}");
     let printed = String::from_utf8(done.stdout).unwrap();
-    assert!(printed.starts_with("# sleepingd-web_8080.socket\n"), "{printed}");
+    assert!(
+        printed.starts_with("# sleepingd-web_8080.socket\n"),
+        "{printed}"
+    );
     assert!(printed.contains("\nListenStream=8080\n"), "{printed}");
     assert!(user.made().is_empty());
 }

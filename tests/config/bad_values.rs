@@ -281,6 +281,7 @@ fn every_key_with_a_kind_of_value_has_a_bad_one_among_the_tests() {
     // These take anything, or have a test of their own.
     let anything = [
         "THREADS",
+        "EXIT_IDLE_TIME",
         "VARRUN_PATH",
         "START_CMD",
         "STOP_CMD",

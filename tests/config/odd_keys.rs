@@ -8,7 +8,6 @@ fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
         ("PROXY", "80 a:1"),
         ("COMMAND", "/bin/x"),
         ("STOP_SIGNAL", "KILL"),
-        ("EXIT_IDLE_TIME", "1min"),
         ("UNIT", "x.service"),
         ("CONTAINER", "x"),
         ("PASS_LISTENER", "yes"),
@@ -54,6 +53,26 @@ fn one_unsupported_key_is_one_error() {
         let said = complaints(&format!("[s]\n{line}\n"));
         assert_eq!(said.len(), 1, "{said:?}");
     }
+}
+
+#[test]
+fn exit_idle_time_is_a_time_and_the_last_file_that_says_it_counts() {
+    let exit = |value: &str| load(&format!("EXIT_IDLE_TIME={value}\n[s]\n{SOUND}")).exit_idle;
+    assert_eq!(exit("90"), Some(Duration::from_secs(90)));
+    for never in ["0", "", "infinity"] {
+        assert_eq!(exit(never), None, "{never}");
+    }
+    assert_eq!(load(&format!("[s]\n{SOUND}")).exit_idle, None);
+    let files = ["EXIT_IDLE_TIME=5\n", "", "EXIT_IDLE_TIME=\n"].map(|text| SourceFile {
+        path: "x.conf".into(),
+        text: text.to_owned(),
+    });
+    assert_eq!(
+        config::parse(&files[..2], &[]).exit_idle,
+        Some(Duration::from_secs(5))
+    );
+    // Blank takes it back.
+    assert_eq!(config::parse(&files, &[]).exit_idle, None);
 }
 
 #[test]
