@@ -21,6 +21,7 @@ import time
 PATIENCE = 20.0
 
 BACKEND = "/opt/sleepingd-tests/backend"
+PROJECT = "/opt/sleepingd-tests/project"
 CONFIG = "/etc/sleepingd/sleepingd.conf"
 UNITS = "/etc/systemd/system"
 SCRATCH = "/run/sleepingd-tests"

@@ -1,0 +1,92 @@
+"""A user's own daemon, under the user's own manager."""
+
+import os
+import pwd
+import re
+import subprocess
+
+from checks import check
+from harness import fate_of_a_client, port, promise, run, systemctl, until
+
+USER = "alice"
+
+
+class Alice:
+    """A user, and her manager."""
+
+    def __init__(self):
+        try:
+            pwd.getpwnam(USER)
+        except KeyError:
+            run("useradd", "--create-home", USER)
+        self.entry = pwd.getpwnam(USER)
+        systemctl("start", f"user@{self.entry.pw_uid}.service")
+
+    def run(self, *words, ok=(0,)):
+        runtime = f"/run/user/{self.entry.pw_uid}"
+        return run(
+            "runuser", "-u", USER, "--", "env", f"XDG_RUNTIME_DIR={runtime}",
+            f"DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus", *words, ok=ok,
+        )
+
+    def systemctl(self, *words, ok=(0,)):
+        return self.run("systemctl", "--user", *words, ok=ok)
+
+    def write(self, text):
+        directory = f"{self.entry.pw_dir}/.config/sleepingd"
+        self.run("mkdir", "-p", directory)
+        with open(f"{directory}/sleepingd.conf", "w") as file:
+            file.write(text)
+
+    def end(self):
+        self.systemctl("disable", "--now", "sleepingd.service", ok=None)
+        systemctl("stop", f"user@{self.entry.pw_uid}.service", ok=None)
+
+
+@check
+def a_user_needs_one_command_and_no_root(machine):
+    listen, more, at = port(), port(), port()
+    alice = Alice()
+    try:
+        start = f"python3 -m http.server --bind 127.0.0.1 {at} --directory /usr/share/doc &"
+        text = f"[web]\nPORT={listen}\nTARGET=127.0.0.1:{at}\nSTART_CMD=\"{start}\"\n"
+        alice.write(text)
+        alice.systemctl("daemon-reload")
+        alice.systemctl("enable", "--now", "sleepingd.service")
+        unit = f"sleepingd-web_{listen}.socket"
+        state = alice.systemctl("is-active", unit).stdout.strip()
+        promise(state == "active", f"her socket is {state}")
+        answer = run("curl", "-sS", f"http://127.0.0.1:{listen}/").stdout
+        promise("<title>" in answer, f"the page is {answer!r}")
+        promise(owner_of(at) == alice.entry.pw_uid, "the backend is not hers")
+        status = alice.run("sleepingctl", "--user", "status").stdout
+        promise("awake" in status, f"the status: {status}")
+
+        alice.write(text + f"[more]\nPORT={more}\nTARGET=127.0.0.1:{at}\n")
+        said = alice.run("sleepingctl", "--user", "apply").stdout
+        promise(f"sleepingd-more_{more}.socket" in said, f"apply said {said}")
+        answer = run("curl", "-sS", f"http://127.0.0.1:{more}/").stdout
+        promise("<title>" in answer, f"the page is {answer!r}")
+
+        alice.systemctl("stop", "sleepingd.service")
+        until("the port is closed", lambda: is_closed(listen))
+    finally:
+        alice.end()
+        # What she woke is hers; the manager is gone, and takes it along.
+        subprocess.run(["pkill", "-u", USER], check=False)
+
+
+def owner_of(listen):
+    """Whose process listens there."""
+    said = run("ss", "-ltnpH", f"sport = :{listen}").stdout
+    found = re.search(r"\bpid=(\d+)", said)
+    promise(found, f"nobody listens on {listen}: {said}")
+    return os.stat(f"/proc/{found.group(1)}").st_uid
+
+
+def is_closed(listen):
+    try:
+        fate_of_a_client(listen)
+    except ConnectionRefusedError:
+        return True
+    return False
