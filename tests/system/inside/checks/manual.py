@@ -13,6 +13,7 @@ def systemctl_help_shows_the_manual(machine):
     said = run("systemctl", "--no-pager", "help", DAEMON).stdout
     for page in ("SLEEPINGD(8)", "SLEEPINGD.CONF(5)"):
         promise(page in said, f"{page} is not shown: {said[:400]!r}")
+    run("mandb", "--quiet")
     found = run("whatis", "sleepingd-generator").stdout
     promise("makes socket units" in found, f"whatis does not know it: {found!r}")
 
