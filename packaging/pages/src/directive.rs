@@ -60,7 +60,7 @@ fn title(page: &str) -> Result<String, String> {
     let day = release::day().map_err(|e| e.to_string())?;
     // Names of keys and options must not be broken, for whoever searches or copies them.
     Ok(format!(
-        ".TH {} {section} \"{}\" \"sleepingd {}\" \"{manual}\"\n.nh\n.ad l\n",
+        ".TH {} {section} \"{}\" \"sleepingd {}\" \"{manual}\"\n.nr HY 0\n.nh\n.ad l\n",
         name.to_uppercase(),
         day.unwrap_or_default(),
         release::version(),

@@ -138,7 +138,7 @@ fn the_same_sources_make_the_same_bytes_and_the_day_is_the_builders() {
         written
             .page("sleepingd.8")
             .lines()
-            .nth(1)
+            .next()
             .map(str::to_owned)
     };
     let version = env!("CARGO_PKG_VERSION");
