@@ -15,7 +15,8 @@
 //! | [`control`] | the HTTP API on a unix socket, server and client side by side | `model`, `sys` |
 //! | [`systemd`] | socket activation, notification, descriptor store, journal | `model`, `sys` |
 //! | [`sys`] | small typed wrappers around system calls; the only `unsafe` | `model` |
-//! | [`daemon`] | carries out what `service` decides: one task per service | all of the above |
+//! | [`cli`] | the command lines of the programs: types for the parser, the manual and the shells | nothing of ours |
+//! | [`daemon`] | carries out what `service` decides: one task per service | all of the above but `cli` |
 //!
 //! And for tests alone:
 //!
@@ -33,6 +34,7 @@
     reason = "the simulation of the lifecycle has it too, and draws more"
 )]
 mod choices;
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod control;

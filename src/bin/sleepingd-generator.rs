@@ -13,6 +13,7 @@ use std::{
 };
 
 use sleepingd::{
+    cli::generator::HELP,
     daemon::{self, Scope},
     systemd::generator::{self, Unit},
 };
@@ -21,21 +22,6 @@ use sleepingd::{
 const FAILURE: u8 = 1;
 /// EX_USAGE: the command line.
 const USAGE: u8 = 64;
-
-const HELP: &str = "\
-Writes a socket unit for each address of each section of sleepingd's configuration.
-
-Usage: sleepingd-generator NORMAL-DIR [EARLY-DIR [LATE-DIR]]
-       sleepingd-generator --dry-run [--user]
-
-systemd runs it with three directories, and it writes to the first.
-
-Options:
-      --dry-run  Print the units instead, and what is wrong to standard error
-      --user     With --dry-run: of the user's configuration, not the machine's
-  -h, --help     Print help
-  -V, --version  Print version
-";
 
 /// What is to be done.
 enum Task {

@@ -122,8 +122,8 @@ macro_rules! keys {
 
 mod table;
 
-pub use table::ALL;
 pub(super) use table::*;
+pub use table::{ALL, GROUPS, Group};
 
 // === impl KeyInfo ===
 

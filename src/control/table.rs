@@ -108,7 +108,8 @@ fn tint(state: State) -> &'static str {
 }
 
 /// What a configuration or a command says must not steer the terminal.
-fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

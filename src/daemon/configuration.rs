@@ -13,6 +13,7 @@ use super::{records::write_atomically, scope::Scope};
 use crate::{
     config::{self, Diagnostic, Loaded, ReadError, Severity, SourceFile},
     sys,
+    systemd::journal::message_id,
 };
 
 /// Where the last good files are kept, in the runtime directory.
@@ -203,7 +204,7 @@ impl Source {
             "{wrong}, {served}; mend it and reload: {}",
             first.unwrap_or_default()
         );
-        error!("{caveat}");
+        error!(message_id = message_id::CONFIGURATION_REJECTED, "{caveat}");
         Configuration {
             loaded,
             caveats: vec![caveat],

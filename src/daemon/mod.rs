@@ -45,5 +45,5 @@ pub use configuration::{
     missing_accounts,
 };
 pub use scope::Scope;
-pub use startup::{Options, StartError, runtime_directory};
+pub use startup::{Options, StartError};
 pub use supervisor::run;

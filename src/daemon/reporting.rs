@@ -7,19 +7,10 @@ use tracing::{debug, error, info, warn};
 
 use super::outcome::{ClientOutcome, Unserved};
 use crate::{
-    model::{ClientAddr, Destination, ServiceName, duration::show},
+    model::{ClientAddr, CommandExit, Destination, ServiceName, duration::show},
     service::{Cause, Report},
+    systemd::journal::message_id,
 };
-
-/// Identities of the messages that an administrator may filter for (`journalctl MESSAGE_ID=`).
-mod message_id {
-    pub(super) const WOKEN: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c01";
-    pub(super) const WAKE_FAILED: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c02";
-    pub(super) const ASLEEP: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c03";
-    pub(super) const STILL_UP: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c04";
-    pub(super) const COMMAND_FAILED: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c05";
-    pub(super) const ADOPTED: &str = "7a1c65f0f4d24d0f9e2b6b0a5d1f3c06";
-}
 
 /// Logs it.
 pub(super) fn report(service: &ServiceName, report: &Report) {
@@ -65,6 +56,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
         ),
         Report::Lost(why) => info!(
             sleepingd_service = %service,
+            message_id = message_id::LOST,
             "does not answer any more ({why}), waking it again",
         ),
         Report::Adopted(destinations) => info!(
@@ -75,6 +67,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
         ),
         Report::NotThere => info!(
             sleepingd_service = %service,
+            message_id = message_id::LOST,
             "was awake, and is not there any more",
         ),
         Report::Sleeping { idle } => info!(
@@ -107,7 +100,7 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
         } => warn!(
             sleepingd_service = %service,
             sleepingd_action = %action,
-            message_id = message_id::COMMAND_FAILED,
+            message_id = failed(exit),
             "{} {exit}{}; {then}",
             action.key(),
             if stderr.is_empty() { String::new() } else { format!(": {}", stderr.join(" | ")) },
@@ -132,6 +125,13 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             "a bug of ours: {event:?} while {}; please report it",
             state.as_str(),
         ),
+    }
+}
+
+fn failed(exit: &CommandExit) -> &'static str {
+    match exit {
+        CommandExit::TimedOut(_) => message_id::COMMAND_TIMED_OUT,
+        _ => message_id::COMMAND_FAILED,
     }
 }
 

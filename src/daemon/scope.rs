@@ -2,6 +2,7 @@
 
 use std::{env, path::PathBuf};
 
+use super::startup::runtime_directory;
 use crate::config;
 
 /// Which manager starts the daemon, and so where its files are.
@@ -45,6 +46,19 @@ impl Scope {
             Self::System => Some(PathBuf::from("/run/sleepingd")),
             Self::User => absolute("XDG_RUNTIME_DIR").map(|runtime| runtime.join("sleepingd")),
         }
+    }
+
+    /// The control socket to talk to: a user's own; else that of the daemon which this user runs,
+    /// if one does; else the machine's.
+    #[must_use]
+    pub fn control_socket(self) -> Option<PathBuf> {
+        let name = |runtime: PathBuf| runtime.join("control.sock");
+        if self == Self::User {
+            return self.runtime().map(name);
+        }
+        let own = runtime_directory().map(name);
+        own.filter(|path| path.exists())
+            .or_else(|| self.runtime().map(name))
     }
 }
 

@@ -78,8 +78,7 @@ pub(super) struct Runtime {
 
 /// Where `sleepingctl` looks for the control socket too: the directory that systemd made, else
 /// the user's, else, as root, the system's.
-#[must_use]
-pub fn runtime_directory() -> Option<PathBuf> {
+pub(super) fn runtime_directory() -> Option<PathBuf> {
     let variable = |name| {
         std::env::var_os(name)
             .filter(|v| !v.is_empty())

@@ -65,16 +65,12 @@ pub async fn unit_job() -> Result<Job, JobError> {
 pub async fn stop_sockets() -> Result<(), JobError> {
     let cgroup = fs::read_to_string("/proc/self/cgroup").map_err(JobError::Cgroup)?;
     let unit = Unit::from_cgroup(&cgroup).ok_or(JobError::NoUnit)?;
-    let show = ["show", "--property=TriggeredBy", "--value", &unit.name];
-    let triggers = unit.systemctl().ask(&show, PATIENCE).await?;
-    let sockets: Vec<&str> = triggers
-        .split_ascii_whitespace()
-        .filter(|name| name.ends_with(".socket"))
-        .collect();
+    let sockets = unit.systemctl().sockets_of(&unit.name, PATIENCE).await?;
     if sockets.is_empty() {
         return Ok(());
     }
-    let stop = [&["stop", "--no-block"], &sockets[..]].concat();
+    let mut stop = vec!["stop", "--no-block"];
+    stop.extend(sockets.iter().map(String::as_str));
     unit.systemctl().ask(&stop, PATIENCE).await?;
     Ok(())
 }

@@ -50,6 +50,22 @@ impl Systemctl {
             .map_err(|_| SystemctlError::Slow(limit))?
     }
 
+    /// The socket units that start this service.
+    ///
+    /// # Errors
+    /// As [`Self::ask`] has them.
+    pub async fn sockets_of(
+        self,
+        service: &str,
+        limit: Duration,
+    ) -> Result<Vec<String>, SystemctlError> {
+        let show = ["show", "--property=TriggeredBy", "--value", service];
+        let triggers = self.ask(&show, limit).await?;
+        let is_socket = |name: &&str| name.ends_with(".socket");
+        let sockets = triggers.split_ascii_whitespace().filter(is_socket);
+        Ok(sockets.map(str::to_owned).collect())
+    }
+
     async fn run(self, arguments: &[&str]) -> Result<String, SystemctlError> {
         let mut command = Command::new("systemctl");
         if self.user {

@@ -21,6 +21,8 @@
 //! | `vanishing` | peers that are gone without a word |
 //! | `crowds` | thousands that are silent, half-closed or idle |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
+//! | `manager` | `sleepingd start`, `stop` and `status`, as sleeping-beauty had them |
+//! | `catalog` | which messages `journalctl -x` explains |
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line of the log, for a
 //! connection, or for the command that the daemon runs to ask it what to do (`harness::Stage`).
@@ -35,6 +37,7 @@
 mod harness;
 
 mod accept_proxy;
+mod catalog;
 mod crashing;
 mod crowds;
 mod ending;
@@ -42,6 +45,7 @@ mod exhaustion;
 mod faces;
 mod failing;
 mod limits;
+mod manager;
 mod modes;
 mod outcomes;
 mod pipes;

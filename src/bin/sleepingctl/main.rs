@@ -5,19 +5,19 @@ mod apply;
 
 use std::{
     io::{IsTerminal, Write, stdout},
-    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use sleepingd::{
+    cli::sleepingctl::{Cli, Command, StatusArgs},
     control::{
         Client, ClientError, Status,
         api::{ServiceStatus, State},
         table,
     },
-    daemon::{self, Scope},
+    daemon::Scope,
 };
 
 /// EX_USAGE: the command line.
@@ -33,40 +33,6 @@ const UNKNOWN: u8 = 4;
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 
-/// Talks to the running sleepingd.
-#[derive(Debug, Parser)]
-#[command(name = "sleepingctl", version)]
-struct Cli {
-    /// The daemon's control socket
-    #[arg(long, global = true, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Talk to the user's own daemon, and to the user's systemd
-    #[arg(long, global = true)]
-    user: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Show the services (the default); with SERVICE exits 0 awake, 3 asleep, 4 unknown
-    Status {
-        /// Only this one, by name or slug
-        service: Option<String>,
-        /// For programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Have the configuration read again; fails, and says why, if it has errors
-    Reload,
-    /// After a change of the files: check them, then open and close sockets and reload the daemon
-    Apply {
-        /// Say what would be done
-        #[arg(long)]
-        dry_run: bool,
-    },
-}
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -78,7 +44,7 @@ fn main() -> ExitCode {
         }
     };
     let scope = Scope::of(cli.user);
-    let Some(socket) = cli.socket.or_else(|| control_socket(scope)) else {
+    let Some(socket) = cli.socket.or_else(|| scope.control_socket()) else {
         return fail("there is no runtime directory; give --socket", UNAVAILABLE);
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -88,13 +54,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return fail(&format!("no runtime: {e}"), 1),
     };
-    let command = cli.command.unwrap_or(Command::Status {
-        service: None,
-        json: false,
-    });
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Status(StatusArgs::default()));
     runtime.block_on(async {
         match command {
-            Command::Status { service, json } => {
+            Command::Status(StatusArgs { service, json }) => {
                 let client = Client::new(socket, STATUS_LIMIT);
                 match client.status().await {
                     Ok(status) => show(status, service.as_deref(), json),
@@ -110,21 +75,9 @@ fn main() -> ExitCode {
                 }
                 Err(e) => failed(&e),
             },
-            Command::Apply { dry_run } => apply::apply(scope, &socket, dry_run).await,
+            Command::Apply(args) => apply::apply(scope, &socket, args.dry_run).await,
         }
     })
-}
-
-/// With `--user` the user's; else that of the daemon this user runs, if one does; else the
-/// machine's.
-fn control_socket(scope: Scope) -> Option<PathBuf> {
-    let name = |runtime: PathBuf| runtime.join("control.sock");
-    if scope == Scope::User {
-        return scope.runtime().map(name);
-    }
-    let own = daemon::runtime_directory().map(name);
-    own.filter(|path| path.exists())
-        .or_else(|| scope.runtime().map(name))
 }
 
 fn show(mut status: Status, service: Option<&str>, json: bool) -> ExitCode {

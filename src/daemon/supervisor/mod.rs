@@ -28,7 +28,7 @@ use crate::{
     control::api,
     model::{Definition, Slug},
     sys::{clock, memory},
-    systemd::Notifier,
+    systemd::{Notifier, journal::message_id},
 };
 
 /// How long one service may take to say how it looks.
@@ -222,7 +222,10 @@ impl Supervisor {
                 // What cannot be bound is an error, but the rest has taken effect by then.
                 self.caveats = self.apply(loaded);
                 if self.caveats.is_empty() {
-                    info!("reloaded: {services} service(s)");
+                    info!(
+                        message_id = message_id::RELOADED,
+                        "reloaded: {services} service(s)"
+                    );
                     let services = u64::try_from(services).unwrap_or(u64::MAX);
                     Ok(api::Reloaded { services, warnings })
                 } else {
@@ -233,7 +236,10 @@ impl Supervisor {
             }
             Err(wrong) => {
                 wrong.log();
-                error!("not reloaded, what ran goes on: {wrong}");
+                error!(
+                    message_id = message_id::CONFIGURATION_REJECTED,
+                    "not reloaded, what ran goes on: {wrong}"
+                );
                 Err(wrong.lines().collect())
             }
         };

@@ -80,6 +80,10 @@ impl Wake {
                 // Killed at its work it may have left something; a START that says that it failed
                 // is believed.
                 self.started = matches!(exit, CommandExit::TimedOut(_) | CommandExit::Cancelled);
+                if matches!(exit, CommandExit::TimedOut(_)) {
+                    // Beside the wake that fails by it: what helps is another limit.
+                    cx.failed_command(Action::Start, outcome, "so the wake fails");
+                }
                 return self.over(Progress::Failed(describe(Action::Start, outcome)));
             }
         }

@@ -10,6 +10,7 @@
 //! | [`record`] | copies events, and the spans around them, into plain data |
 //! | [`queue`] | carries them to the writing thread |
 //! | [`sink`] | writes them: journal or standard error |
+//! | [`message_id`] | the messages that are explained in the catalog |
 
 use std::{
     env,
@@ -29,6 +30,7 @@ use self::{
     sink::{Journal, Look, Sink, Stderr},
 };
 
+pub mod message_id;
 pub mod queue;
 pub mod record;
 pub mod sink;

@@ -1,14 +1,21 @@
 //! The daemon: parses its arguments, takes what systemd gives, runs, and turns errors into exit
 //! codes (sysexits, which systemd prints by name).
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+mod manager;
 
-use clap::{Args, Parser, Subcommand};
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
 use sleepingd::{
+    cli::sleepingd::{CheckArgs, Cli, Command, RunArgs},
     config,
     daemon::{self, Options, Scope, StartError},
     sys,
-    systemd::{Notifier, journal, sockets},
+    systemd::{
+        Notifier,
+        journal::{self, message_id},
+        sockets,
+    },
 };
 use tracing::{Level, error};
 
@@ -21,53 +28,6 @@ const CONFIG: u8 = 78;
 
 /// Spawning threads of the runtime that hang in a name service are not waited for longer.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
-
-/// Keeps TCP services asleep until somebody connects.
-#[derive(Debug, Parser)]
-#[command(name = "sleepingd", version, args_conflicts_with_subcommands = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    run: RunArgs,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run in the foreground (the default)
-    Run(RunArgs),
-    /// Check the configuration and explain what it does
-    Check(CheckArgs),
-}
-
-#[derive(Debug, Args)]
-struct RunArgs {
-    /// Read this file instead of those under /etc/sleepingd
-    #[arg(short = 'f', long, value_name = "FILE")]
-    config_file: Option<PathBuf>,
-    /// A user's daemon: read the files under ~/.config/sleepingd
-    #[arg(long, conflicts_with = "config_file")]
-    user: bool,
-    /// Keep the control socket and what is awake here
-    #[arg(long, value_name = "DIR")]
-    runtime_directory: Option<PathBuf>,
-    /// Log every connection and every step
-    #[arg(long, alias = "verbose", short_alias = 'v')]
-    debug: bool,
-}
-
-#[derive(Debug, Args)]
-struct CheckArgs {
-    /// Check this file instead of those under /etc/sleepingd
-    #[arg(short = 'f', long, value_name = "FILE")]
-    config_file: Option<PathBuf>,
-    /// Check a user's files, under ~/.config/sleepingd
-    #[arg(long, conflicts_with = "config_file")]
-    user: bool,
-    /// Check as if systemd handed over a socket of this name (FileDescriptorName=); may be repeated
-    #[arg(long = "socket", value_name = "NAME")]
-    sockets: Vec<String>,
-}
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -82,6 +42,9 @@ fn main() -> ExitCode {
     match cli.command {
         Some(Command::Check(args)) => check(&args),
         Some(Command::Run(args)) => run(args),
+        Some(Command::Start(args)) => manager::start(Scope::of(args.user)),
+        Some(Command::Stop(args)) => manager::stop(Scope::of(args.user)),
+        Some(Command::Status(args)) => manager::status(Scope::of(args.user), &args.sections),
         None => run(cli.run),
     }
 }
@@ -159,10 +122,14 @@ fn run(args: RunArgs) -> ExitCode {
 }
 
 fn tell(e: &StartError) {
-    if let StartError::Configuration(wrong) = e {
-        wrong.log();
-    }
-    error!("not started: {e}");
+    let message_id = match e {
+        StartError::Configuration(wrong) => {
+            wrong.log();
+            Some(message_id::CONFIGURATION_REJECTED)
+        }
+        _ => None,
+    };
+    error!(message_id, "not started: {e}");
 }
 
 /// Before there is a log.

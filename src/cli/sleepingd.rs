@@ -1,0 +1,82 @@
+//! The command line of `sleepingd`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// Keeps TCP services asleep until somebody connects.
+#[derive(Debug, Parser)]
+#[command(name = "sleepingd", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What is to be done; without it, the daemon is run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How it is run, where that is what is to be done.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run in the foreground (the default)
+    Run(RunArgs),
+    /// Check the configuration and explain what it does
+    Check(CheckArgs),
+    /// Have systemd start the daemon; prints a line for each section
+    Start(ManagerArgs),
+    /// Have systemd stop the daemon, and close its ports; prints a line for each section
+    Stop(ManagerArgs),
+    /// Print a line for each section; exits 0 if the daemon runs, 3 if it does not
+    Status(StatusArgs),
+}
+
+/// How the daemon is run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Read this file instead of those under /etc/sleepingd
+    #[arg(short = 'f', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config_file: Option<PathBuf>,
+    /// A user's daemon: read the files under ~/.config/sleepingd
+    #[arg(long, conflicts_with = "config_file")]
+    pub user: bool,
+    /// Keep the control socket and what is awake here
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub runtime_directory: Option<PathBuf>,
+    /// Log every connection and every step
+    #[arg(long, alias = "verbose", short_alias = 'v')]
+    pub debug: bool,
+}
+
+/// What is checked.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Check this file instead of those under /etc/sleepingd
+    #[arg(short = 'f', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config_file: Option<PathBuf>,
+    /// Check a user's files, under ~/.config/sleepingd
+    #[arg(long, conflicts_with = "config_file")]
+    pub user: bool,
+    /// Check as if systemd handed over a socket of this name (FileDescriptorName=); may be repeated
+    #[arg(long = "socket", value_name = "NAME")]
+    pub sockets: Vec<String>,
+}
+
+/// Whose daemon is meant.
+#[derive(Debug, Args)]
+pub struct ManagerArgs {
+    /// The user's own daemon, by the user's systemd
+    #[arg(long)]
+    pub user: bool,
+}
+
+/// Whose status is meant, and of which sections.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The user's own daemon
+    #[arg(long)]
+    pub user: bool,
+    /// Only these, by name or slug; exits 4 if one of them is unknown
+    #[arg(value_name = "SECTION")]
+    pub sections: Vec<String>,
+}
