@@ -3,9 +3,10 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use sleepingd::{
     config,
+    container::{self, Check, ContainerError, ContainerRef},
     daemon::{self, Options, Scope, StartError},
     sys,
     systemd::{Notifier, journal, sockets},
@@ -38,6 +39,8 @@ enum Command {
     Run(RunArgs),
     /// Check the configuration and explain what it does
     Check(CheckArgs),
+    /// Start, stop or check a container, as CONTAINER= does
+    Container(ContainerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -45,8 +48,8 @@ struct RunArgs {
     /// Read this file instead of those under /etc/sleepingd
     #[arg(short = 'f', long, value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// A user's daemon: read the files under ~/.config/sleepingd
-    #[arg(long, conflicts_with = "config_file")]
+    /// A user's daemon: read the files under ~/.config/sleepingd, wake the user's own units
+    #[arg(long)]
     user: bool,
     /// Keep the control socket and what is awake here
     #[arg(long, value_name = "DIR")]
@@ -61,12 +64,33 @@ struct CheckArgs {
     /// Check this file instead of those under /etc/sleepingd
     #[arg(short = 'f', long, value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Check a user's files, under ~/.config/sleepingd
-    #[arg(long, conflicts_with = "config_file")]
+    /// Check for a user's daemon: the files under ~/.config/sleepingd, the user's own units
+    #[arg(long)]
     user: bool,
     /// Check as if systemd handed over a socket of this name (FileDescriptorName=); may be repeated
     #[arg(long = "socket", value_name = "NAME")]
     sockets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ContainerArgs {
+    /// What to do with it; `check` exits with 0 if it is up, else with 1
+    #[arg(value_enum)]
+    action: ContainerAction,
+    /// Print where it is, as IP PORT
+    #[arg(long)]
+    address: bool,
+    /// The container, as CONTAINER= says it: NAME, docker:NAME or podman:NAME, with :PORT behind it
+    /// where it exposes several
+    #[arg(value_name = "CONTAINER")]
+    container: ContainerRef,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ContainerAction {
+    Start,
+    Stop,
+    Check,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +105,10 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Check(args)) => check(&args),
+        Some(Command::Container(args)) => match in_container(&args) {
+            Ok(code) => code,
+            Err(e) => fail(&e.to_string()),
+        },
         Some(Command::Run(args)) => run(args),
         None => run(cli.run),
     }
@@ -112,6 +140,24 @@ fn check(args: &CheckArgs) -> ExitCode {
             ExitCode::from(CONFIG)
         }
     }
+}
+
+fn in_container(args: &ContainerArgs) -> Result<ExitCode, ContainerError> {
+    let address = match args.action {
+        ContainerAction::Start => container::start(&args.container, args.address)?,
+        ContainerAction::Stop => {
+            container::stop(&args.container)?;
+            None
+        }
+        ContainerAction::Check => match container::check(&args.container, args.address)? {
+            Check::Up(address) => address,
+            Check::Down => return Ok(ExitCode::from(FAILURE)),
+        },
+    };
+    if let Some(at) = address {
+        println!("{} {}", at.ip(), at.port());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(args: RunArgs) -> ExitCode {

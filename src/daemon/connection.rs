@@ -430,13 +430,13 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::{config, daemon::threads::Threads};
+    use crate::{config, daemon::threads::Threads, model::Scope};
 
     #[tokio::test]
     async fn the_task_of_an_idle_connection_is_small() {
         let path = "web.conf".into();
         let text = "[web]\nPORT=1\nTARGET=127.0.0.1:2\n".to_owned();
-        let mut loaded = config::parse(&[config::SourceFile { path, text }], &[]);
+        let mut loaded = config::parse(&[config::SourceFile { path, text }], &[], Scope::System);
         let definition = loaded.definitions.remove(0);
         let (to_actor, _inbox) = tokio::sync::mpsc::unbounded_channel();
         let shared = Arc::new(Shared {

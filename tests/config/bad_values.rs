@@ -281,6 +281,8 @@ fn every_key_with_a_kind_of_value_has_a_bad_one_among_the_tests() {
     // These take anything, or have a test of their own.
     let anything = [
         "THREADS",
+        "UNIT",
+        "CONTAINER",
         "VARRUN_PATH",
         "START_CMD",
         "STOP_CMD",
@@ -298,6 +300,7 @@ fn every_key_with_a_kind_of_value_has_a_bad_one_among_the_tests() {
         "CLIENT_TIMEOUT",
         "HALF_CLOSE_TIMEOUT",
         "DRAIN_TIMEOUT",
+        "EXIT_IDLE_TIME",
     ];
     for key in keys::ALL {
         let tested = BAD_VALUES

@@ -20,6 +20,7 @@
 //! | `crashing` | backends that die, hang, or cannot be stopped; commands that multiply |
 //! | `vanishing` | peers that are gone without a word |
 //! | `crowds` | thousands that are silent, half-closed or idle |
+//! | `ready_made` | UNIT and CONTAINER |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line of the log, for a
@@ -46,6 +47,7 @@ mod modes;
 mod outcomes;
 mod pipes;
 mod readiness;
+mod ready_made;
 mod relaying;
 mod reloading;
 mod send_proxy;
