@@ -91,6 +91,8 @@ class Container:
             "create", "--stop-signal", "KILL", *group(), *options, "sleepingd-test",
             "/bin/busybox", "sh", "-c", serve,
         ).strip()[:12]
+        # Without a word before it, it is docker's where both are installed.
+        self.ref = self.name if ENGINE == "docker" else f"{ENGINE}:{self.name}"
 
     def inspect(self):
         return json.loads(engine("container", "inspect", self.name))[0]["State"]
@@ -195,7 +197,7 @@ def a_published_port_is_served_though_its_proxy_accepts_before_the_container(sta
 def a_container_of_its_own_address_is_found_and_sleeps_when_idle(stage):
     front = next(_ports)
     container = Container("--expose", "80")
-    daemon = stage(section(front, f"{container.name}:80", IDLE_TIME="200ms"))
+    daemon = stage(section(front, f"{container.ref}:80", IDLE_TIME="200ms"))
     for times in (1, 2):
         served(front)
         daemon.says("web: asleep", times)
@@ -207,7 +209,7 @@ def a_container_that_runs_already_is_adopted_and_put_to_sleep(stage):
     front = next(_ports)
     container = Container()
     engine("start", container.name)
-    daemon = stage(section(front, f"{container.name}:80", IDLE_TIME="300ms"))
+    daemon = stage(section(front, f"{container.ref}:80", IDLE_TIME="300ms"))
     born = container.born()
     daemon.says("web: asleep")
     promise(container.born() == born, "it was started again")
@@ -218,7 +220,7 @@ def a_container_that_runs_already_is_adopted_and_put_to_sleep(stage):
 def a_container_outlives_a_crash_of_the_daemon_and_is_found_again(stage):
     front = next(_ports)
     container = Container()
-    daemon = stage(section(front, f"{container.name}:80"))
+    daemon = stage(section(front, f"{container.ref}:80"))
     served(front)
     born = container.born()
     daemon.kill()
@@ -232,7 +234,7 @@ def a_container_outlives_a_crash_of_the_daemon_and_is_found_again(stage):
 def a_container_that_was_killed_behind_our_back_is_woken_by_the_next_client(stage):
     front = next(_ports)
     container = Container()
-    stage(section(front, f"{container.name}:80"))
+    stage(section(front, f"{container.ref}:80"))
     for way in ("kill", "stop", "restart"):
         served(front)
         engine(way, container.name)
@@ -250,7 +252,7 @@ def a_paused_container_is_resumed(stage):
     engine("start", container.name)
     born = container.born()
     engine("pause", container.name)
-    stage(section(front, f"{container.name}:80"))
+    stage(section(front, f"{container.ref}:80"))
     served(front)
     promise(container.born() == born, "it was started again")
     promise(not container.inspect()["Paused"], "it is still paused")
@@ -261,7 +263,7 @@ def no_client_is_lost_however_often_it_sleeps_and_wakes(stage):
     front, back = next(_ports), next(_ports)
     container = Container("-p", f"127.0.0.1:{back}:80")
     keys = {"TARGET": f"127.0.0.1:{back}", "IDLE_TIME": "50ms"}
-    daemon = stage(section(front, container.name, **keys))
+    daemon = stage(section(front, container.ref, **keys))
     seed = random.randrange(1 << 32)
     choices, lost = random.Random(seed), []
 
