@@ -8,7 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::harness::{Call, Daemon, Server, Stage, connect, fetch, is_turned_away, rest, until};
+use crate::harness::{
+    Call, Daemon, Server, Stage, connect, fetch, is_root, is_turned_away, rest, until,
+};
 
 const SLEEPINGD: &str = env!("CARGO_BIN_EXE_sleepingd");
 
@@ -21,10 +23,14 @@ fn plays(stage: &Stage, program: &str) {
 
 fn command(stage: &Stage) -> Command {
     let mut command = stage.command(SLEEPINGD);
+    command.env("PATH", command_path(stage));
+    command
+}
+
+fn command_path(stage: &Stage) -> String {
     let directory = stage.path("");
     let directory = directory.to_str().unwrap().trim_end_matches('/');
-    command.env("PATH", format!("{directory}:/usr/bin:/bin"));
-    command
+    format!("{directory}:/usr/bin:/bin")
 }
 
 fn daemon(stage: &Stage, configuration: &str) -> Daemon {
@@ -205,6 +211,40 @@ fn what_the_engine_says_against_it_is_in_the_log() {
     until("the log has what docker says", || {
         daemon.said("No such container: web") > 0
     });
+}
+
+#[test]
+fn another_user_asks_the_engine_even_after_the_program_has_been_replaced() {
+    if !is_root("to become another user") {
+        return;
+    }
+    let stage = Stage::new();
+    plays(&stage, "docker");
+    // The user cannot enter its directory, and the file is gone by the time that it is executed.
+    let private = stage.path("private");
+    fs::create_dir(&private).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let program = private.join("sleepingd");
+    fs::copy(SLEEPINGD, &program).unwrap();
+    let front = stage.address();
+    stage.configure(&format!(
+        "[web]\nPORT={front}\nCONTAINER=web\nUSER=nobody\n"
+    ));
+    let mut command = stage.command(&program);
+    command.env("PATH", command_path(&stage));
+    let daemon = stage.daemon_by(command);
+    let inspect = "container inspect -- web";
+    // The look at the start may be before or after this.
+    fs::remove_file(&program).unwrap();
+    asked(&stage, "check", inspect).fails();
+    let _client = connect(front);
+    let user = stage.path("user");
+    fs::write(&user, "").unwrap();
+    fs::set_permissions(&user, fs::Permissions::from_mode(0o666)).unwrap();
+    asked(&stage, "check", inspect).does(&format!("id -un > {}; exit 1", user.display()));
+    asked(&stage, "start", inspect).fails();
+    daemon.says("START_CMD exited with status 1");
+    assert_eq!(fs::read_to_string(user).unwrap(), "nobody\n");
 }
 
 #[test]
