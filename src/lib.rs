@@ -9,6 +9,7 @@
 //! | [`proxy_protocol`] | the header that says where a client really comes from: read and written, no I/O | `model` |
 //! | [`config`] | the INI file: lines, keys, validation, explanation | `service`, `model` |
 //! | [`command`] | START/CHECK/STOP/IDLE: spawn, user, timeout, output, exit | `model`, `sys` |
+//! | [`container`] | `sleepingd container`: what CONTAINER stands for, by docker or podman | `model` |
 //! | [`readiness`] | is anybody listening there yet? | `model`, `sys` |
 //! | [`relay`] | the two-way copy between a client and a destination | `model`, `sys` |
 //! | [`discovery`] | where destinations come from | `model`, `sys` |
@@ -37,6 +38,7 @@ mod choices;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod container;
 pub mod control;
 pub mod daemon;
 pub mod discovery;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// Keeps TCP services asleep until somebody connects.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check the configuration and explain what it does
     Check(CheckArgs),
+    /// Start, stop or check a container, as CONTAINER= does
+    Container(ContainerArgs),
     /// Have systemd start the daemon; prints a line for each section
     Start(ManagerArgs),
     /// Have systemd stop the daemon, and close its ports; prints a line for each section
@@ -37,8 +39,8 @@ pub struct RunArgs {
     /// Read this file instead of those under /etc/sleepingd
     #[arg(short = 'f', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config_file: Option<PathBuf>,
-    /// A user's daemon: read the files under ~/.config/sleepingd
-    #[arg(long, conflicts_with = "config_file")]
+    /// A user's daemon: read the files under ~/.config/sleepingd, wake the user's own units
+    #[arg(long)]
     pub user: bool,
     /// Keep the control socket and what is awake here
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -54,12 +56,38 @@ pub struct CheckArgs {
     /// Check this file instead of those under /etc/sleepingd
     #[arg(short = 'f', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config_file: Option<PathBuf>,
-    /// Check a user's files, under ~/.config/sleepingd
-    #[arg(long, conflicts_with = "config_file")]
+    /// Check for a user's daemon: the files under ~/.config/sleepingd, the user's own units
+    #[arg(long)]
     pub user: bool,
     /// Check as if systemd handed over a socket of this name (FileDescriptorName=); may be repeated
     #[arg(long = "socket", value_name = "NAME")]
     pub sockets: Vec<String>,
+}
+
+/// What is done with which container.
+#[derive(Debug, Args)]
+pub struct ContainerArgs {
+    /// What to do with it; `check` exits with 0 if it is up, else with 1
+    #[arg(value_enum)]
+    pub action: ContainerAction,
+    /// Print where it is, as IP PORT
+    #[arg(long)]
+    pub address: bool,
+    /// The container, as CONTAINER= says it: NAME, docker:NAME or podman:NAME, with :PORT behind it
+    /// where it exposes several
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+}
+
+/// What can be done with a container.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ContainerAction {
+    /// Start it, unless it runs
+    Start,
+    /// Stop it
+    Stop,
+    /// Say whether it is up
+    Check,
 }
 
 /// Whose daemon is meant.

@@ -1,4 +1,5 @@
-//! What a command finds in its environment: nothing of the daemon's but PATH and LANG.
+//! What a command finds in its environment: nothing of the daemon's but PATH and LANG, and where
+//! the user's own managers are.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,6 +18,10 @@ use crate::{
 /// PATH, where the daemon has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where a user's systemd, its bus and its containers are found. They are one user's: a command
+/// that runs as another must not have them.
+const OF_THE_USER: [&str; 2] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+
 /// Names and values; of two with one name, the later counts.
 #[derive(Debug, Default)]
 pub(super) struct Variables {
@@ -33,7 +38,7 @@ pub(super) struct EnvironmentFileError {
     source: io::Error,
 }
 
-/// The environment, in this order: PATH and LANG of the daemon; the user's; ENVIRONMENT;
+/// The environment, in this order: what of the daemon's is passed on; the user's; ENVIRONMENT;
 /// ENVIRONMENT_FILE; and what we say of the request, which nothing overrides. Reads files, so call
 /// it off the runtime's thread.
 pub(super) fn variables(
@@ -45,6 +50,13 @@ pub(super) fn variables(
     all.set("PATH", path.unwrap_or_else(|| DEFAULT_PATH.into()));
     if let Some(lang) = std::env::var_os("LANG") {
         all.set("LANG", lang);
+    }
+    if identity.switch.is_none() {
+        for name in OF_THE_USER {
+            if let Some(value) = std::env::var_os(name) {
+                all.set(name, value);
+            }
+        }
     }
     all.user(identity.user.as_ref());
     for (name, value) in &request.recipe.environment.variables {

@@ -24,7 +24,7 @@ use super::{
     pipe_name::{Channel, PipeName},
 };
 use crate::{
-    model::{Action, CommandRequest},
+    model::{Action, CommandRequest, Execution},
     sys::{
         cgroup::Cgroup,
         fd::{self, PipeEnds},
@@ -35,6 +35,9 @@ use crate::{
 
 /// SHELL, where the recipe says none.
 const DEFAULT_SHELL: &str = "/bin/bash";
+/// This very program, even after an upgrade has replaced its file, and for a user that may not
+/// read the directory it is in.
+const OURSELVES: &str = "/proc/self/exe";
 /// How much a pipe holds, at best: what a backend may print while a daemon restarts before it has
 /// to wait. Pipes beyond a user's quota stay smaller.
 const PIPE_SIZE: i32 = 256 * 1024;
@@ -57,11 +60,13 @@ pub(super) struct Remarks {
     pub(super) no_cgroup: Option<io::Error>,
 }
 
-/// How the text of a command is executed.
+/// How a command is executed.
 #[derive(Debug, Clone)]
 enum Invocation {
     Direct(PathBuf, Vec<OsString>),
     Shell(PathBuf, String),
+    /// This very program.
+    Ourselves(Vec<OsString>),
 }
 
 /// Where a command runs.
@@ -175,13 +180,16 @@ fn cgroup(inner: &Inner, request: &CommandRequest, remarks: &mut Remarks) -> Opt
 }
 
 fn invocation(request: &CommandRequest) -> Invocation {
-    match request.command.direct() {
-        Some(words) => {
+    match request.command.execution() {
+        Execution::Program(words) => {
             let mut words = words.into_iter().map(OsString::from);
             let program = words.next().map(PathBuf::from).unwrap_or_default();
             Invocation::Direct(program, words.collect())
         }
-        None => shell(request.recipe.shell.as_path(), request.command.as_str()),
+        Execution::Ourselves(arguments) => {
+            Invocation::Ourselves(arguments.into_iter().map(OsString::from).collect())
+        }
+        Execution::Shell(text) => shell(request.recipe.shell.as_path(), text),
     }
 }
 
@@ -335,6 +343,11 @@ impl Invocation {
                 command.arg("-c").arg(text);
                 command
             }
+            Self::Ourselves(arguments) => {
+                let mut command = Command::new(OURSELVES);
+                command.arg0(env!("CARGO_PKG_NAME")).args(arguments);
+                command
+            }
         }
     }
 
@@ -345,10 +358,14 @@ impl Invocation {
                 shell: shell.clone(),
                 source,
             },
+            Self::Ourselves(_) => SpawnError::Program {
+                program: PathBuf::from(OURSELVES),
+                why: source.to_string(),
+            },
             Self::Direct(program, _) => {
                 let why = match source.kind() {
                     // The same errno for a script whose interpreter is missing.
-                    io::ErrorKind::NotFound if program.exists() => {
+                    io::ErrorKind::NotFound if program.is_absolute() && program.exists() => {
                         "the interpreter that it asks for does not exist".to_owned()
                     }
                     io::ErrorKind::NotFound => "command not found".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Loaded, SourceFile, addresses, explain, lines::Value, parse};
-use crate::model::{Cidr, CidrList, Definition, Destination};
+use crate::model::{Cidr, CidrList, Definition, Destination, Scope};
 
 /// A service that no other file can break.
 const SOUND: &str = "[sound]\nPORT=/run/sound\nSTART_CMD=/bin/start\n";
@@ -39,6 +39,7 @@ fn load(text: &str) -> Loaded {
     parse(
         &[file("a.conf", SOUND), file("b.conf", text)],
         &["web".to_owned()],
+        Scope::System,
     )
 }
 

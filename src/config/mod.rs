@@ -8,6 +8,7 @@
 //! lines.rs      text      -> blocks of entries, each with its line
 //! sections.rs   entries   -> known keys with sound values (keys.rs, values.rs, addresses.rs)
 //! validate.rs   keys      -> a definition, and what is wrong with the whole of it
+//! ready_made.rs UNIT and CONTAINER -> the commands that they stand for
 //! clashes.rs    services  -> what no two of them can have
 //! circles.rs    services  -> those that lead to one another for ever
 //! ```
@@ -17,7 +18,7 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use crate::model::{Definition, Origin, ServiceName};
+use crate::model::{Definition, Origin, Scope, ServiceName};
 
 mod addresses;
 mod circles;
@@ -29,6 +30,7 @@ mod files;
 pub(crate) mod fuzz;
 pub mod keys;
 mod lines;
+mod ready_made;
 mod sections;
 mod validate;
 mod values;
@@ -93,17 +95,22 @@ struct AboutDaemon {
 }
 
 /// Reads the services out of files. `inherited` are the names of the sockets that systemd handed
-/// over: a section may have these alone to listen on.
+/// over: a section may have these alone to listen on. `scope` says whose units UNIT means.
 ///
 /// It never fails: what is wrong is in the diagnostics, and a broken section never takes a sound
 /// one with it.
 #[must_use]
-pub fn parse(files: &[SourceFile], inherited: &[String]) -> Loaded {
+pub fn parse(files: &[SourceFile], inherited: &[String], scope: Scope) -> Loaded {
     let mut report = Report::default();
     let mut candidates = Vec::new();
     let mut about_daemon = AboutDaemon::default();
     for file in files {
-        let said = parse_file(file, inherited, &mut candidates, &mut report);
+        let source = Source {
+            file,
+            inherited,
+            scope,
+        };
+        let said = parse_file(&source, &mut candidates, &mut report);
         // As with a key that is there twice in one file.
         about_daemon = said.or(about_daemon);
     }
@@ -137,15 +144,13 @@ pub fn parse(files: &[SourceFile], inherited: &[String]) -> Loaded {
 
 /// Reads one file's services. Returns what it says of the daemon.
 fn parse_file(
-    file: &SourceFile,
-    inherited: &[String],
+    source: &Source<'_>,
     candidates: &mut Vec<Candidate>,
     report: &mut Report,
 ) -> AboutDaemon {
-    let document = lines::read(&file.text);
+    let document = lines::read(&source.file.text);
     let head = Settings::new(document.head, Place::Head);
     let about_daemon = AboutDaemon::of(Values::of_head(&head));
-    let source = Source { file, inherited };
     candidates.extend(source.head(&head, report));
     for block in document.sections {
         let line = block.line;
@@ -165,6 +170,7 @@ fn parse_file(
 struct Source<'a> {
     file: &'a SourceFile,
     inherited: &'a [String],
+    scope: Scope,
 }
 
 // === impl Loaded ===
@@ -303,6 +309,7 @@ impl Source<'_> {
                     slug,
                     origin: origin.clone(),
                     values,
+                    scope: self.scope,
                 };
                 let (definition, problems) = draft.finish(self.inherited);
                 // A section that takes no part need not be complete.

@@ -7,12 +7,13 @@ use super::{
     diagnostic::Severity,
     keys::{self, KeyInfo},
     lines::Problem,
+    ready_made::{self, ReadyMade},
     sections::Values,
 };
 use crate::model::{
     Access, Account, CidrList, CommandTimeouts, Definition, Destination, Environment, IdleOn,
-    IdlePolicy, Limits, ListenAddr, Mode, Origin, Policy, ProxyProtocol, Recipe, ServiceName, Slug,
-    Timeouts, TrustedSources,
+    IdlePolicy, Limits, ListenAddr, Mode, Origin, Policy, ProxyProtocol, Recipe, Scope,
+    ServiceName, Slug, Timeouts, TrustedSources,
 };
 
 /// Part of the names of files, units and descriptors, all of which end at 255 bytes.
@@ -28,6 +29,8 @@ pub(super) struct Draft<'a> {
     pub(super) origin: Origin,
     /// What holds for it.
     pub(super) values: Values<'a>,
+    /// Whose units it means.
+    pub(super) scope: Scope,
 }
 
 /// The slug of a name, or what is wrong with the name.
@@ -81,6 +84,7 @@ impl Draft<'_> {
         ];
         if !unknown(&ways) {
             problems.extend(destination(&definition, values));
+            problems.extend(ready_made::problems(values, &definition));
             problems.extend(auto_start(&definition, values));
         }
         problems.extend(own_listeners(&definition, values));
@@ -102,16 +106,25 @@ impl Draft<'_> {
         let mut sockets = values.list(&keys::SOCKET);
         let mut seen = std::collections::HashSet::new();
         sockets.retain(|name| seen.insert(name.clone()));
+        let targets = values.list(&keys::TARGET);
+        let (mut recipe, mut policy) = (recipe(values), policy(values));
+        if let Some(backend) = ReadyMade::of(values, self.scope) {
+            backend.fill(&mut recipe, targets.is_empty());
+            let settle = backend.settle_time();
+            if let (Some(settle), None) = (settle, values.one(&keys::SETTLE_TIME)) {
+                policy.timeouts.settle = settle;
+            }
+        }
         Definition {
             name: self.name.clone(),
             slug: self.slug,
             origin: self.origin,
             listen,
             sockets,
-            targets: values.list(&keys::TARGET),
+            targets,
             auto_start: values.one(&keys::AUTO_START).unwrap_or(false),
-            recipe: Arc::new(recipe(values)),
-            policy: Arc::new(policy(values)),
+            recipe: Arc::new(recipe),
+            policy: Arc::new(policy),
         }
     }
 }

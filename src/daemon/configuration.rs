@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 
-use super::{records::write_atomically, scope::Scope};
+use super::records::write_atomically;
 use crate::{
     config::{self, Diagnostic, Loaded, ReadError, Severity, SourceFile},
+    model::Scope,
     sys,
     systemd::journal::message_id,
 };
@@ -56,8 +57,8 @@ pub fn load_for_foreground(
     scope: Scope,
     inherited: &[String],
 ) -> Result<Loaded, ConfigurationError> {
-    let files = read(explicit, scope).map_err(|e| unread(e, inherited))?;
-    check(config::parse(&files, inherited))
+    let files = read(explicit, scope).map_err(|e| unread(e, inherited, scope))?;
+    check(config::parse(&files, inherited, scope))
 }
 
 /// What a generator makes sockets of: what the daemon will serve, so as far as that can be said
@@ -79,7 +80,7 @@ pub fn load_for_generator(scope: Scope) -> (Loaded, Vec<String>) {
         Err(wrong) => wrong,
     };
     let mut lines: Vec<String> = wrong.errors().map(ToString::to_string).collect();
-    let (loaded, served) = source.second_best(parse_named);
+    let (loaded, served) = source.second_best(|files| parse_named(files, scope));
     lines.push(format!("{wrong}; {served}"));
     (loaded, lines)
 }
@@ -90,18 +91,18 @@ pub fn load_for_generator(scope: Scope) -> (Loaded, Vec<String>) {
 /// Every error there is, among the warnings.
 pub fn check_for_generator(scope: Scope) -> Result<Loaded, ConfigurationError> {
     match read(None, scope) {
-        Ok(files) => check(parse_named(&files)),
+        Ok(files) => check(parse_named(&files, scope)),
         Err(e) if e.is_absence() => Ok(Loaded::default()),
-        Err(e) => Err(unread(e, &[])),
+        Err(e) => Err(unread(e, &[], scope)),
     }
 }
 
 /// As if systemd handed over a socket for each section: whether it does is not known yet, and a
 /// section that has nothing else to listen on has no say in what the others get.
-fn parse_named(files: &[SourceFile]) -> Loaded {
-    let blind = config::parse(files, &[]);
+fn parse_named(files: &[SourceFile], scope: Scope) -> Loaded {
+    let blind = config::parse(files, &[], scope);
     let names: Vec<String> = blind.broken.iter().map(ToString::to_string).collect();
-    config::parse(files, &names)
+    config::parse(files, &names, scope)
 }
 
 fn read(explicit: Option<&Path>, scope: Scope) -> Result<Vec<SourceFile>, ReadError> {
@@ -137,9 +138,9 @@ fn check(loaded: Loaded) -> Result<Loaded, ConfigurationError> {
 }
 
 /// One file that cannot be read does not hide what is wrong with the others.
-fn unread(error: ReadError, inherited: &[String]) -> ConfigurationError {
+fn unread(error: ReadError, inherited: &[String], scope: Scope) -> ConfigurationError {
     let mut diagnostics = error.diagnostics;
-    diagnostics.extend(config::parse(&error.sound, inherited).diagnostics);
+    diagnostics.extend(config::parse(&error.sound, inherited, scope).diagnostics);
     ConfigurationError { diagnostics }
 }
 
@@ -177,8 +178,8 @@ impl Source {
 
     /// What the files say, and nothing else will do; they become the last good ones.
     pub(super) fn load(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
-        let files = self.read().map_err(|e| unread(e, inherited))?;
-        let loaded = check(config::parse(&files, inherited))?;
+        let files = self.read().map_err(|e| unread(e, inherited, self.scope))?;
+        let loaded = check(config::parse(&files, inherited, self.scope))?;
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
@@ -198,7 +199,8 @@ impl Source {
             Err(wrong) => wrong,
         };
         wrong.log();
-        let (loaded, served) = self.second_best(|files| config::parse(files, inherited));
+        let (loaded, served) =
+            self.second_best(|files| config::parse(files, inherited, self.scope));
         let first = wrong.errors().next().map(ToString::to_string);
         let caveat = format!(
             "{wrong}, {served}; mend it and reload: {}",

@@ -40,10 +40,10 @@ mod status;
 mod supervisor;
 mod threads;
 
+pub use crate::model::Scope;
 pub use configuration::{
     ConfigurationError, check_for_generator, load_for_foreground, load_for_generator,
     missing_accounts,
 };
-pub use scope::Scope;
 pub use startup::{Options, StartError};
 pub use supervisor::run;

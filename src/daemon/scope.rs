@@ -1,19 +1,9 @@
-//! Whose daemon it is: the machine's, or a user's.
+//! Where the files of a daemon are: the machine's, or a user's.
 
 use std::{env, path::PathBuf};
 
 use super::startup::runtime_directory;
-use crate::config;
-
-/// Which manager starts the daemon, and so where its files are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scope {
-    /// The machine's: `/etc/sleepingd`, `/run/sleepingd`.
-    #[default]
-    System,
-    /// A user's, as with `systemctl --user`: `~/.config/sleepingd`, `$XDG_RUNTIME_DIR/sleepingd`.
-    User,
-}
+use crate::{config, model::Scope};
 
 impl Scope {
     /// What `--user` says.

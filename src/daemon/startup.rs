@@ -11,7 +11,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 use tracing::warn;
 
-use super::{configuration::ConfigurationError, scope::Scope};
+use super::{Scope, configuration::ConfigurationError};
 use crate::{
     sys,
     systemd::{notify::Notifier, sockets::Inherited},

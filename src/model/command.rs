@@ -20,9 +20,44 @@ pub enum Action {
     Ready,
 }
 
-/// A command as the file writes it, for the shell or to be executed directly.
+/// A command: as the file writes it, or as one that is ready-made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CommandLine(String);
+pub struct CommandLine {
+    /// What a person would type.
+    text: String,
+    made: Made,
+}
+
+/// What a command is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Made {
+    /// Of what the file says.
+    Written,
+    /// Of these words; the first is found by PATH.
+    Words(Vec<String>),
+    /// Of this very program, with these arguments.
+    Ourselves(Vec<String>),
+}
+
+/// How a command is executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Execution<'a> {
+    /// By the shell.
+    Shell(&'a str),
+    /// Directly: a program, and its arguments.
+    Program(Vec<&'a str>),
+    /// By this very program, with these arguments.
+    Ourselves(Vec<&'a str>),
+}
+
+/// What means something to a shell, and so needs one.
+const SHELL: &[char] = &[
+    '|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', '*', '?', '[', ']', '#', '~',
+    '=', '%', '!', '{', '}', '^', '\n',
+];
+
+/// What this program is called, in what a person would type.
+const OURSELVES: &str = "sleepingd";
 
 /// Run this.
 #[derive(Debug, Clone)]
@@ -116,34 +151,83 @@ impl CommandLine {
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Self(text.to_owned()))
+        (!text.is_empty()).then(|| Self {
+            text: text.to_owned(),
+            made: Made::Written,
+        })
     }
 
-    /// The text as the shell gets it.
+    /// A command of these words, whatever is in them: no shell sees it.
+    #[must_use]
+    pub fn words(words: &[&str]) -> Self {
+        Self {
+            text: shown(words),
+            made: Made::Words(owned(words)),
+        }
+    }
+
+    /// This very program with these arguments.
+    #[must_use]
+    pub fn ourselves(arguments: &[&str]) -> Self {
+        Self {
+            text: format!("{OURSELVES} {}", shown(arguments)),
+            made: Made::Ourselves(owned(arguments)),
+        }
+    }
+
+    /// The text as a person would type it into the shell.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// How it is executed.
+    #[must_use]
+    pub fn execution(&self) -> Execution<'_> {
+        match &self.made {
+            Made::Written => match self.direct() {
+                Some(words) => Execution::Program(words),
+                None => Execution::Shell(&self.text),
+            },
+            Made::Words(words) => Execution::Program(borrowed(words)),
+            Made::Ourselves(arguments) => Execution::Ourselves(borrowed(arguments)),
+        }
     }
 
     /// The words, where no shell is needed: the first is an absolute path, and nothing in the
     /// text means anything to a shell.
-    #[must_use]
-    pub fn direct(&self) -> Option<Vec<&str>> {
-        const SHELL: &[char] = &[
-            '|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', '*', '?', '[', ']', '#',
-            '~', '=', '%', '!', '{', '}', '^', '\n',
-        ];
-        if !self.0.starts_with('/') || self.0.contains(SHELL) {
+    fn direct(&self) -> Option<Vec<&str>> {
+        if !self.text.starts_with('/') || self.text.contains(SHELL) {
             return None;
         }
-        Some(self.0.split_ascii_whitespace().collect())
+        Some(self.text.split_ascii_whitespace().collect())
     }
 }
 
 impl fmt::Display for CommandLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+/// Words with quotes around those that a shell would change.
+fn shown(words: &[&str]) -> String {
+    let quoted = words.iter().map(|&word| {
+        if word.is_empty() || word.contains(SHELL) || word.contains(char::is_whitespace) {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        } else {
+            word.to_owned()
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 // === impl CommandExit ===
@@ -186,11 +270,9 @@ mod tests {
 
     #[test]
     fn only_plain_absolute_commands_run_without_a_shell() {
-        let direct = |text: &str| {
-            CommandLine::new(text)
-                .unwrap()
-                .direct()
-                .map(|w| w.join(" "))
+        let direct = |text: &str| match CommandLine::new(text).unwrap().execution() {
+            Execution::Program(words) => Some(words.join(" ")),
+            Execution::Shell(_) | Execution::Ourselves(_) => None,
         };
         assert_eq!(direct("/bin/echo  a b").as_deref(), Some("/bin/echo a b"));
         for shell in [
@@ -203,5 +285,23 @@ mod tests {
             assert_eq!(direct(shell), None, "{shell}");
         }
         assert_eq!(CommandLine::new("  "), None);
+    }
+
+    #[test]
+    fn what_is_ready_made_needs_no_shell_and_can_be_typed_into_one() {
+        let words = ["systemctl", "stop", "--", r"a\x2db.service", "it's"];
+        let ready = CommandLine::words(&words);
+        assert_eq!(ready.execution(), Execution::Program(words.to_vec()));
+        assert_eq!(
+            ready.to_string(),
+            r"systemctl stop -- 'a\x2db.service' 'it'\''s'"
+        );
+        let own = CommandLine::ourselves(&["container", "stop", "web"]);
+        assert_eq!(
+            own.execution(),
+            Execution::Ourselves(vec!["container", "stop", "web"])
+        );
+        assert_eq!(own.to_string(), "sleepingd container stop web");
+        assert_ne!(CommandLine::new(own.as_str()), Some(own));
     }
 }

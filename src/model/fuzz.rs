@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{Cidr, CommandLine, Destination, ServiceName, addr::parse_port, duration};
+use super::{
+    Cidr, CommandLine, ContainerRef, Destination, Execution, ServiceName, UnitName,
+    addr::parse_port, duration,
+};
 
 pub(crate) fn all(bytes: &[u8]) {
     let text = &*String::from_utf8_lossy(bytes);
@@ -13,11 +16,25 @@ pub(crate) fn all(bytes: &[u8]) {
     if let Ok(port) = parse_port(text) {
         assert_eq!(text.trim_start_matches('0'), port.to_string());
     }
-    if let Some(words) = CommandLine::new(text)
-        .as_ref()
-        .and_then(CommandLine::direct)
+    if let Some(Execution::Program(words)) =
+        CommandLine::new(text).as_ref().map(CommandLine::execution)
     {
         assert!(words[0].starts_with('/'));
+    }
+    ready_made(text);
+}
+
+/// What is a name can be an argument of a command, and reads back.
+fn ready_made(text: &str) {
+    let harmless =
+        |name: &str| !name.starts_with('-') && name.bytes().all(|b| b.is_ascii_graphic());
+    if let Ok(unit) = text.parse::<UnitName>() {
+        assert!(harmless(unit.as_str()));
+        assert_eq!(unit.as_str().parse(), Ok(unit));
+    }
+    if let Ok(container) = text.parse::<ContainerRef>() {
+        assert!(harmless(&container.name));
+        assert_eq!(container.to_string().parse(), Ok(container));
     }
 }
 

@@ -144,6 +144,12 @@ async fn the_environment_is_ours_and_nothing_else() {
     if let Ok(lang) = &lang {
         expected.insert("LANG", lang);
     }
+    // Where the user's own managers are: we are that user here.
+    let of_the_user = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"]
+        .map(|name| (name, std::env::var(name).ok()));
+    for (name, value) in &of_the_user {
+        expected.extend(value.as_deref().map(|value| (*name, value)));
+    }
     let found: HashMap<&str, &str> = first_line(&check)
         .split_terminator('\0')
         .map(|variable| variable.split_once('=').unwrap())

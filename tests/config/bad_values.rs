@@ -282,6 +282,8 @@ fn every_key_with_a_kind_of_value_has_a_bad_one_among_the_tests() {
     let anything = [
         "THREADS",
         "EXIT_IDLE_TIME",
+        "UNIT",
+        "CONTAINER",
         "VARRUN_PATH",
         "START_CMD",
         "STOP_CMD",
@@ -299,6 +301,7 @@ fn every_key_with_a_kind_of_value_has_a_bad_one_among_the_tests() {
         "CLIENT_TIMEOUT",
         "HALF_CLOSE_TIMEOUT",
         "DRAIN_TIMEOUT",
+        "EXIT_IDLE_TIME",
     ];
     for key in keys::ALL {
         let tested = BAD_VALUES

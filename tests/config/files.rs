@@ -121,7 +121,7 @@ fn bytes_that_are_not_utf_8_are_an_error_in_their_line() {
         b"# caf\xe9\n[s]\nPORT=1\nSTART_CMD=\xe9\n",
     );
     let files = config::read_files_under(base.path(), None, false).unwrap();
-    let loaded = config::parse(&files, &[]);
+    let loaded = config::parse(&files, &[], Scope::System);
     assert_eq!(loaded.diagnostics.len(), 1);
     assert_eq!(loaded.diagnostics[0].origin.as_ref().unwrap().line, 4);
     assert!(loaded.diagnostics[0].message.contains("not valid UTF-8"));

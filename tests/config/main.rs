@@ -10,6 +10,7 @@
 //! | `several` | how do sections, files and the head go together? |
 //! | `files` | which files are read, and how? |
 //! | `hostile` | what comes of nonsense? |
+//! | `ready_made` | what do UNIT and CONTAINER stand for? |
 //! | `words` | how is a service explained? |
 //! | `sleeping_beauty` | what becomes of the files of sleeping-beauty? |
 
@@ -20,13 +21,16 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use sleepingd::{
     config::{self, Loaded, Severity, SourceFile, keys},
-    model::{Balance, Definition, Destination, IdleOn, Mode, ProxyVersion, WakeOn},
+    model::{
+        Balance, Definition, Destination, Execution, IdleOn, Mode, ProxyVersion, Scope, WakeOn,
+    },
 };
 
 mod bad_values;
 mod files;
 mod hostile;
 mod odd_keys;
+mod ready_made;
 mod sections;
 mod several;
 mod sleeping_beauty;
@@ -44,7 +48,7 @@ fn file(name: &str, text: &str) -> SourceFile {
 }
 
 fn load(text: &str) -> Loaded {
-    config::parse(&[file("x.conf", text)], &[])
+    config::parse(&[file("x.conf", text)], &[], Scope::System)
 }
 
 fn said(loaded: &Loaded) -> Vec<String> {

@@ -8,8 +8,6 @@ fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
         ("PROXY", "80 a:1"),
         ("COMMAND", "/bin/x"),
         ("STOP_SIGNAL", "KILL"),
-        ("UNIT", "x.service"),
-        ("CONTAINER", "x"),
         ("PASS_LISTENER", "yes"),
     ];
     let table = keys::ALL
@@ -40,16 +38,12 @@ fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
             }
         }
     }
-    with("PASS_LISTENER=false\nUNIT=no\nSTOP_SIGNAL=SIGTERM");
+    with("PASS_LISTENER=false\nUNIT=no\nCONTAINER=no\nSTOP_SIGNAL=SIGTERM");
 }
 
 #[test]
 fn one_unsupported_key_is_one_error() {
-    for line in [
-        "PROXY=80 a:1",
-        "COMMAND=/bin/x\nPORT=1\nIDLE_TIME=1",
-        "CONTAINER=x\nPORT=1\nIDLE_TIME=1",
-    ] {
+    for line in ["PROXY=80 a:1", "COMMAND=/bin/x\nPORT=1\nIDLE_TIME=1"] {
         let said = complaints(&format!("[s]\n{line}\n"));
         assert_eq!(said.len(), 1, "{said:?}");
     }
@@ -68,11 +62,11 @@ fn exit_idle_time_is_a_time_and_the_last_file_that_says_it_counts() {
         text: text.to_owned(),
     });
     assert_eq!(
-        config::parse(&files[..2], &[]).exit_idle,
+        config::parse(&files[..2], &[], Scope::System).exit_idle,
         Some(Duration::from_secs(5))
     );
     // Blank takes it back.
-    assert_eq!(config::parse(&files, &[]).exit_idle, None);
+    assert_eq!(config::parse(&files, &[], Scope::System).exit_idle, None);
 }
 
 #[test]
@@ -91,7 +85,7 @@ fn threads_are_a_number_and_the_last_file_counts() {
         path: "x.conf".into(),
         text: text.to_owned(),
     });
-    let last = sleepingd::config::parse(&files, &[])
+    let last = sleepingd::config::parse(&files, &[], Scope::System)
         .threads
         .map(std::num::NonZero::get);
     assert_eq!(last, Some(3));

@@ -16,6 +16,7 @@ fn all_errors_come_at_once_and_in_order() {
             ),
         ],
         &[],
+        Scope::System,
     );
     assert_eq!(
         said(&loaded),
@@ -42,11 +43,11 @@ fn all_errors_come_at_once_and_in_order() {
 fn a_section_may_have_nothing_but_inherited_sockets() {
     let text = "[My Web]\nSTART_CMD=x\n";
     for name in ["My Web", "my-web"] {
-        let loaded = config::parse(&[file("x.conf", text)], &[name.to_owned()]);
+        let loaded = config::parse(&[file("x.conf", text)], &[name.to_owned()], Scope::System);
         assert_eq!(said(&loaded), [""; 0]);
         assert!(loaded.definitions[0].listen.is_empty());
     }
-    let loaded = config::parse(&[file("x.conf", text)], &["web".to_owned()]);
+    let loaded = config::parse(&[file("x.conf", text)], &["web".to_owned()], Scope::System);
     assert_eq!(
         said(&loaded),
         [
@@ -87,7 +88,7 @@ fn services_cannot_lead_to_one_another_in_a_circle() {
             "[c]\nPORT=/run/c\nTARGET=[::1]:1\n[b]\nPORT=0.0.0.0:2\nTARGET=/run/c\n",
         ),
     ];
-    let loaded = config::parse(&files, &[]);
+    let loaded = config::parse(&files, &[], Scope::System);
     assert_eq!(
         said(&loaded),
         [format!(

@@ -13,6 +13,7 @@ fn two_sections_with_one_slug_are_an_error_that_names_both() {
             ),
         ],
         &[],
+        Scope::System,
     );
     assert_eq!(
         said(&loaded),
@@ -94,7 +95,7 @@ fn a_broken_section_takes_no_sound_one_with_it() {
 
 #[test]
 fn what_is_wrong_in_a_section_that_takes_no_part_is_a_warning() {
-    let loaded = load("[a]\nACTIVE=no\nPORT=x\nUNIT=y\njunk\n[b]\nPORT=80\nSTART_CMD=x");
+    let loaded = load("[a]\nACTIVE=no\nPORT=x\nPROXY=1 a:2\njunk\n[b]\nPORT=80\nSTART_CMD=x");
     assert!(
         loaded
             .diagnostics
@@ -117,6 +118,7 @@ fn the_head_is_the_default_of_its_own_file() {
             file("c.conf", "[c]\nPORT=3\nSTART_CMD=x\n"),
         ],
         &[],
+        Scope::System,
     );
     assert_eq!(said(&loaded), [""; 0]);
     let users: Vec<Option<&str>> = loaded

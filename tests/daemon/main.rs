@@ -20,6 +20,7 @@
 //! | `crashing` | backends that die, hang, or cannot be stopped; commands that multiply |
 //! | `vanishing` | peers that are gone without a word |
 //! | `crowds` | thousands that are silent, half-closed or idle |
+//! | `ready_made` | UNIT and CONTAINER |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
 //! | `manager` | `sleepingd start`, `stop` and `status`, as sleeping-beauty had them |
 //! | `catalog` | which messages `journalctl -x` explains |
@@ -50,6 +51,7 @@ mod modes;
 mod outcomes;
 mod pipes;
 mod readiness;
+mod ready_made;
 mod relaying;
 mod reloading;
 mod send_proxy;

@@ -7,8 +7,9 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use sleepingd::{
-    cli::sleepingd::{CheckArgs, Cli, Command, RunArgs},
+    cli::sleepingd::{CheckArgs, Cli, Command, ContainerAction, ContainerArgs, RunArgs},
     config,
+    container::{self, Check, ContainerError, ContainerRef},
     daemon::{self, Options, Scope, StartError},
     sys,
     systemd::{
@@ -41,6 +42,13 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Check(args)) => check(&args),
+        Some(Command::Container(args)) => match args.container.parse() {
+            Ok(named) => in_container(&args, &named).unwrap_or_else(|e| fail(&e.to_string())),
+            Err(e) => {
+                fail(&format!("'{}': {e}", args.container));
+                ExitCode::from(USAGE)
+            }
+        },
         Some(Command::Run(args)) => run(args),
         Some(Command::Start(args)) => manager::start(Scope::of(args.user)),
         Some(Command::Stop(args)) => manager::stop(Scope::of(args.user)),
@@ -75,6 +83,24 @@ fn check(args: &CheckArgs) -> ExitCode {
             ExitCode::from(CONFIG)
         }
     }
+}
+
+fn in_container(args: &ContainerArgs, named: &ContainerRef) -> Result<ExitCode, ContainerError> {
+    let address = match args.action {
+        ContainerAction::Start => container::start(named, args.address)?,
+        ContainerAction::Stop => {
+            container::stop(named)?;
+            None
+        }
+        ContainerAction::Check => match container::check(named, args.address)? {
+            Check::Up(address) => address,
+            Check::Down => return Ok(ExitCode::from(FAILURE)),
+        },
+    };
+    if let Some(at) = address {
+        println!("{} {}", at.ip(), at.port());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(args: RunArgs) -> ExitCode {

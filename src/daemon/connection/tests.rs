@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     config,
     daemon::{outcome, threads::Threads},
-    model::ListenAddr,
+    model::{ListenAddr, Scope},
     relay::Counters,
     sys::net::ListenSocket,
 };
@@ -20,7 +20,7 @@ use crate::{
 fn shared() -> (Arc<Shared>, UnboundedReceiver<Message>) {
     let path = "web.conf".into();
     let text = "[web]\nPORT=1\nTARGET=127.0.0.1:2\n".to_owned();
-    let mut loaded = config::parse(&[config::SourceFile { path, text }], &[]);
+    let mut loaded = config::parse(&[config::SourceFile { path, text }], &[], Scope::System);
     let definition = loaded.definitions.remove(0);
     let (to_actor, inbox) = tokio::sync::mpsc::unbounded_channel();
     let shared = Shared {

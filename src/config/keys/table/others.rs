@@ -1,10 +1,13 @@
-//! The daemon itself; backends of other kinds, which are still to come; what sleeping-beauty had.
+//! The daemon itself; backends of other kinds; what sleeping-beauty had.
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use crate::config::{
-    keys::{Blank, Key, KeyInfo, Place, Support, USUAL},
-    values,
+use crate::{
+    config::{
+        keys::{Blank, Key, KeyInfo, Place, Support, USUAL},
+        ready_made, values,
+    },
+    model::{ContainerRef, UnitName},
 };
 
 keys! {
@@ -34,18 +37,29 @@ keys! {
         place: Place::Head,
     }
 
-    /// The unit is started to wake the backend, and stopped to put it to sleep.
-    UNIT: () = values::anything {
+    /// A short form for `systemctl start`, `stop` and `is-active --quiet` as START_CMD, STOP_CMD
+    /// and CHECK_CMD, in a user's daemon with `--user`; `sleepingd check` shows them. A name without
+    /// a type is a service. TARGET says where it listens. START_CMD and STOP_CMD have no place
+    /// beside it; a CHECK_CMD counts instead of `is-active`, and may print the destination where
+    /// there is no TARGET. `systemctl start` returns when the unit has started (Type=notify: when it
+    /// says so), which START_CMD_TIMEOUT limits.
+    UNIT: Option<UnitName> = ready_made::unit {
         takes: "a unit",
-        meaning: "the backend is this systemd unit",
-        support: Support::NotYet(&["no"]),
+        meaning: "the backend is this systemd unit: instead of START_CMD, STOP_CMD and CHECK_CMD",
     }
 
-    /// The container is started to wake the backend, and stopped to put it to sleep.
-    CONTAINER: () = values::anything {
+    /// `NAME`, `docker:NAME` or `podman:NAME`. A short form for `sleepingd container start`, `stop`
+    /// and `check` as START_CMD, STOP_CMD and CHECK_CMD, which run the command of that name, of
+    /// docker where both are installed and none is named. It must have been created before; a
+    /// paused one is resumed. TARGET says where its port is published. Without TARGET, clients are
+    /// led to the container's own address, and to the one TCP port that it exposes; of several,
+    /// `NAME:PORT` says which. Other users than root are rarely let into containers' networks: for
+    /// them the published port goes before it. START_CMD and STOP_CMD have no place beside
+    /// CONTAINER; a CHECK_CMD counts instead of its own.
+    CONTAINER: Option<ContainerRef> = ready_made::container {
         takes: "a container",
-        meaning: "the backend is this container",
-        support: Support::NotYet(&["no"]),
+        meaning: "the backend is this Docker or Podman container: `web`, `podman:web`, `web:80`; \
+                  instead of START_CMD, STOP_CMD and CHECK_CMD",
     }
 
     /// The backend then accepts its clients itself.

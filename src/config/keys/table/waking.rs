@@ -39,7 +39,7 @@ keys! {
     /// backend speaks; if the backend closes meanwhile, they try again.
     SETTLE_TIME: Duration = values::pause {
         takes: "a duration",
-        default: "0",
+        default: "0; 20ms with CONTAINER",
         meaning: "how long a destination that accepts may still close, and be tried again",
     }
 
