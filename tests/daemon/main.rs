@@ -20,6 +20,7 @@
 //! | `crashing` | backends that die, hang, or cannot be stopped; commands that multiply |
 //! | `vanishing` | peers that are gone without a word |
 //! | `crowds` | thousands that are silent, half-closed or idle |
+//! | `installed` | what a package counts on: a daemon with nothing to do yet, and the group `sleepingd` |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line of the log, for a
@@ -41,6 +42,7 @@ mod ending;
 mod exhaustion;
 mod faces;
 mod failing;
+mod installed;
 mod limits;
 mod modes;
 mod outcomes;

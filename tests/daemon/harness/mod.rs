@@ -9,7 +9,7 @@
 //! | `sockets` | backends and clients |
 //! | `proxy` | PROXY headers |
 //! | `faults` | system calls of the daemon that fail |
-//! | `namespaces` | a network, or a `/run`, for a test alone |
+//! | `namespaces` | a network, a `/run`, or groups, for a test alone |
 //! | `entry` | what the journal is sent |
 
 mod entry;
@@ -45,7 +45,7 @@ use nix::{
 use socket2::{Domain, Socket, Type};
 
 pub use faults::Faults;
-pub use namespaces::{inside, with_own_run};
+pub use namespaces::{inside, with_own_groups, with_own_run};
 pub use process::{Daemon, Ended};
 pub use sockets::{
     Backend, Server, connect, connect_from, fetch, in_state, is_reset, is_silent, is_turned_away,
