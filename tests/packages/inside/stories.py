@@ -211,12 +211,14 @@ def from_sleeping_beauty(run):
     """Its package gives way to ours, and its configuration stays in force."""
     seen = {}
 
-    def upgraded(old, edit=""):
+    def upgraded(old, edit="", remove=False):
         apt("install", package(old))
         promise(installed_version() == "1.0-beta0", installed_version())
         if edit:
             write(CONFIG, read(CONFIG) + edit)
         before = read(CONFIG)
+        if remove:
+            apt("remove", "sleepingd")
         apt("install", package("new"))
         promise(installed_version().startswith("2.0.0"), installed_version())
         promise(read(CONFIG) == before, "its configuration was changed")
@@ -250,6 +252,10 @@ def from_sleeping_beauty(run):
         upgraded("old-without-conffiles")
         removed()
 
+    def its_configuration_is_kept_where_it_alone_was_left():
+        upgraded("old", remove=True)
+        removed()
+
     def the_script_that_it_calls_is_there_if_the_project_has_it():
         promise(
             seen["example"] or not os.path.exists(f"{PACKAGES}/with-startserver"),
@@ -261,6 +267,7 @@ def from_sleeping_beauty(run):
         its_configuration_is_kept_where_somebody_has_edited_it,
         a_later_upgrade_keeps_it_too,
         its_configuration_is_kept_where_dpkg_did_not_know_it_for_one,
+        its_configuration_is_kept_where_it_alone_was_left,
         the_script_that_it_calls_is_there_if_the_project_has_it,
     ]
 
