@@ -3,6 +3,7 @@
 
 use std::{
     ffi::{CString, OsString},
+    fs::File,
     io,
     os::{fd::AsFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
@@ -162,6 +163,15 @@ fn pipe(owner: Option<Uid>) -> io::Result<PipeEnds> {
     Ok(ends)
 }
 
+/// `/dev/null`, or in a root that has none, as a bare container's, a pipe that nobody writes into.
+fn nothing_to_read() -> io::Result<Stdio> {
+    match File::open("/dev/null") {
+        Ok(null) => Ok(null.into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(PipeEnds::new()?.read.into()),
+        Err(e) => Err(e),
+    }
+}
+
 /// A group for the command; without one, a process group has to do.
 fn cgroup(inner: &Inner, request: &CommandRequest, remarks: &mut Remarks) -> Option<Cgroup> {
     let parent = inner.cgroups.as_ref()?;
@@ -270,7 +280,7 @@ impl Launch<'_> {
             .envs(self.variables.set.iter().map(|(n, v)| (n, v)));
         let [out, err] = self.writers;
         command
-            .stdin(Stdio::null())
+            .stdin(nothing_to_read().map_err(before)?)
             .stdout(out.write.try_clone().map_err(before)?)
             .stderr(err.write.try_clone().map_err(before)?);
         let entrance = match cgroup.as_ref().map(Cgroup::entrance).transpose() {

@@ -176,6 +176,20 @@ impl Source {
         self.explicit.clone().or_else(usual).unwrap_or_default()
     }
 
+    /// That there is nothing to serve, and what to do about it while the daemon runs.
+    pub(super) fn nothing_configured(&self) -> String {
+        let then = match (&self.explicit, self.scope) {
+            (Some(_), _) => "sleepingctl reload",
+            (None, Scope::System) => "sleepingctl apply",
+            (None, Scope::User) => "sleepingctl --user apply",
+        };
+        let file = self.usual_file();
+        format!(
+            "no service is configured; write a section into {}, then run: {then}",
+            file.display()
+        )
+    }
+
     /// What the files say, and nothing else will do; they become the last good ones.
     pub(super) fn load(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
         let files = self.read().map_err(|e| unread(e, inherited, self.scope))?;

@@ -44,7 +44,7 @@ pub enum StartError {
     /// The configuration has errors (exit 78).
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
-    /// There is no service in it (exit 78).
+    /// There is no service in it, and no systemd under which to wait for one (exit 78).
     #[error("no service is configured; write a section into {0}, or give a file with -f")]
     NoService(String),
     /// Some port could not be had.

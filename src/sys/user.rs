@@ -157,6 +157,15 @@ fn find_group(wanted: &str) -> Result<Gid, AccountError> {
         .ok_or_else(|| AccountError::NoGroup(wanted.to_owned()))
 }
 
+/// The group of this name; `None` if there is none. Blocks.
+///
+/// # Errors
+/// Where the database could not be asked.
+pub fn group_named(name: &str) -> Result<Option<u32>, Errno> {
+    let found = Group::from_name(name).or_else(missing)?;
+    Ok(found.map(|group| group.gid.as_raw()))
+}
+
 fn supplementary(name: &str, gid: Gid) -> Result<Vec<Gid>, AccountError> {
     let no_user = |_| AccountError::NoUser(name.to_owned());
     let c_name = CString::new(name).map_err(no_user)?;
@@ -218,6 +227,13 @@ mod tests {
         assert!(why(Some("3999999999"), None).contains("set GROUP"));
         assert!(why(Some("4294967295"), None).contains("does not exist"));
         assert!(why(Some("a\0b"), None).contains("does not exist"));
+    }
+
+    #[test]
+    fn a_group_is_found_by_its_name_or_there_is_none() {
+        let own = Group::from_gid(getegid()).unwrap().unwrap();
+        assert_eq!(group_named(&own.name), Ok(Some(getegid().as_raw())));
+        assert_eq!(group_named("no-such-group"), Ok(None));
     }
 
     #[test]

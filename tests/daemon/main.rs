@@ -20,6 +20,7 @@
 //! | `crashing` | backends that die, hang, or cannot be stopped; commands that multiply |
 //! | `vanishing` | peers that are gone without a word |
 //! | `crowds` | thousands that are silent, half-closed or idle |
+//! | `installed` | what a package counts on: a daemon with nothing to do yet, and the group `sleepingd` |
 //! | `ready_made` | UNIT and CONTAINER |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
 //! | `manager` | `sleepingd start`, `stop` and `status`, as sleeping-beauty had them |
@@ -45,6 +46,7 @@ mod ending;
 mod exhaustion;
 mod faces;
 mod failing;
+mod installed;
 mod limits;
 mod manager;
 mod modes;

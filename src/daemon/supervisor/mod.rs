@@ -283,6 +283,9 @@ impl Supervisor {
         }
         let mut warnings = self.caveats.clone();
         warnings.extend(self.sockets.unclaimed());
+        if self.order.is_empty() {
+            warnings.push(self.source.nothing_configured());
+        }
         api::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -304,7 +307,11 @@ impl Supervisor {
     }
 
     fn tell_status(&self) {
-        let mut words = self.words();
+        let mut words = if self.order.is_empty() {
+            self.source.nothing_configured()
+        } else {
+            self.words()
+        };
         if !self.caveats.is_empty() {
             words.push_str("; ");
             words.push_str(&self.caveats.join("; "));

@@ -23,6 +23,7 @@ use crate::{
         listeners::{Share, Sockets},
         outcome::{ClientOutcome, Unserved},
         records::Records,
+        scope::Scope,
         startup::{self, Options, Runtime, StartError},
         status::Gauge,
         threads::{self, Threads},
@@ -37,6 +38,9 @@ use crate::{
         net::{Accepted, ListenSocket},
     },
 };
+
+/// Its members may use the control socket. Packages make it (systemd/sysusers.d/sleepingd.conf).
+const CONTROL_GROUP: &str = "sleepingd";
 
 impl Supervisor {
     pub(super) fn bring_up(
@@ -103,7 +107,10 @@ impl Supervisor {
         } else {
             self.source.load(&names)?
         };
-        if loaded.definitions.is_empty() && !activated {
+        // Under systemd it waits for the first section: a package has just been installed, and a
+        // service that fails until somebody has written one helps nobody.
+        let may_wait = activated || self.notifier.is_connected();
+        if loaded.definitions.is_empty() && !may_wait {
             let place = self.source.usual_file();
             return Err(StartError::NoService(place.display().to_string()));
         }
@@ -148,6 +155,9 @@ impl Supervisor {
         self.held.set(&allotment.held);
         self.refuse(allotment.unclaimed);
         self.order = definitions.iter().map(|d| d.slug.clone()).collect();
+        if self.order.is_empty() {
+            warn!("{}", self.source.nothing_configured());
+        }
         let gone: Vec<Slug> = self
             .services
             .keys()
@@ -280,7 +290,7 @@ impl Supervisor {
             return Ok((requests, idle.abort_handle()));
         };
         let path = control_socket(runtime);
-        let listener = control::socket::bind(&path, None)?;
+        let listener = control::socket::bind(&path, control_group(self.source.scope))?;
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|source| StartError::Runtime { path, source })?;
         let handler = move |request| {
@@ -296,6 +306,18 @@ impl Supervisor {
         let server = tokio::spawn(control::serve(listener, handler, pending()));
         Ok((requests, server.abort_handle()))
     }
+}
+
+/// Who else may talk to the machine's daemon. Nobody, where no package or administrator has made
+/// that group. A member can have done what the files of root say, and no more.
+fn control_group(scope: Scope) -> Option<u32> {
+    if scope == Scope::User || !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    sys::user::group_named(CONTROL_GROUP).unwrap_or_else(|e| {
+        warn!("group '{CONTROL_GROUP}' could not be looked up, only root can use sleepingctl: {e}");
+        None
+    })
 }
 
 async fn refuse_all(mut listeners: Listeners, budget: Budget) {

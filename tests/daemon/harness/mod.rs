@@ -9,7 +9,7 @@
 //! | `sockets` | backends and clients |
 //! | `proxy` | PROXY headers |
 //! | `faults` | system calls of the daemon that fail |
-//! | `namespaces` | a network, or a `/run`, for a test alone |
+//! | `namespaces` | a network, a `/run`, or groups, for a test alone |
 //! | `needs` | what is not there on every machine |
 //! | `entry` | what the journal is sent |
 
@@ -44,7 +44,7 @@ use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
 pub use faults::Faults;
-pub use namespaces::{inside, with_own_run};
+pub use namespaces::{inside, with_own_groups, with_own_run};
 pub use needs::{has, is_root, may_open, skipped};
 pub use process::{Daemon, Ended};
 pub use sockets::{

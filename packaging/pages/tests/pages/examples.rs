@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser};
 use sleepingd::{
     cli,
     config::{self, SourceFile},
+    model::Scope,
 };
 
 use crate::{Written, files};
@@ -33,7 +34,7 @@ fn every_configuration_is_sound_and_gives_no_warning() {
             path: path.clone(),
             text,
         }];
-        let loaded = config::parse(&files, &["api".to_owned()]);
+        let loaded = config::parse(&files, &["api".to_owned()], Scope::System);
         let wrong: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
         assert_eq!(wrong, [""; 0], "{}", path.display());
         assert!(!loaded.definitions.is_empty(), "{}", path.display());
@@ -127,7 +128,7 @@ fn an_example_is_read_in_the_page_as_it_was_written() {
 fn the_units_that_are_named_are_those_that_the_generator_makes() {
     let text = fs::read_to_string(here("examples/container.conf")).unwrap();
     let path = PathBuf::from("container.conf");
-    let loaded = config::parse(&[SourceFile { path, text }], &[]);
+    let loaded = config::parse(&[SourceFile { path, text }], &[], Scope::System);
     let units = sleepingd::systemd::generator::units(&loaded.definitions);
     assert_eq!(units.len(), 1);
     for example in ["who-starts-whom.txt", "drop-in.txt"] {
