@@ -23,12 +23,11 @@ use crate::{
         listeners::{Share, Sockets},
         outcome::{ClientOutcome, Unserved},
         records::Records,
-        scope::Scope,
         startup::{self, Options, Runtime, StartError},
         status::Gauge,
         threads::{self, Threads},
     },
-    model::{Definition, ServiceName, Slug},
+    model::{Definition, Scope, ServiceName, Slug},
     relay::{self, PipeLimit},
     service::{Input, Retirement},
     sys::{
