@@ -3,7 +3,7 @@
 //! | route | answer |
 //! | --- | --- |
 //! | `GET /v1/status` | 200, [`Status`] |
-//! | `POST /v1/reload` | 200, [`Reloaded`]; 422, [`Errors`], and nothing has changed |
+//! | `POST /v1/reload` | 200, [`Reloaded`]; 422, [`Errors`], and nothing has changed; 409, [`Errors`], it is in force, but not all ports are open |
 //! | `POST /v1/release` with [`Units`] | 200, [`Units`]: those whose sockets were closed |
 //!
 //! Within `/v1` fields are only ever added; readers ignore those that they do not know.
@@ -50,6 +50,8 @@ pub enum Response {
     Reloaded(Reloaded),
     /// The configuration has errors, and the old one stays in force.
     Rejected(Errors),
+    /// The new configuration is in force, but for these ports.
+    Incomplete(Errors),
     /// To [`Request::Release`].
     Released(Units),
     /// The daemon shuts down, and takes no more requests.
@@ -328,6 +330,7 @@ impl Response {
         match self {
             Self::Status(_) | Self::Reloaded(_) | Self::Released(_) => StatusCode::OK,
             Self::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Incomplete(_) => StatusCode::CONFLICT,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -340,7 +343,7 @@ impl Response {
         let mut json = match self {
             Self::Status(status) => serde_json::to_vec(status),
             Self::Reloaded(reloaded) => serde_json::to_vec(reloaded),
-            Self::Rejected(errors) => serde_json::to_vec(errors),
+            Self::Rejected(errors) | Self::Incomplete(errors) => serde_json::to_vec(errors),
             Self::Released(units) => serde_json::to_vec(units),
             Self::Stopping => serde_json::to_vec(&Errors::one("the daemon is shutting down")),
         }?;

@@ -60,6 +60,9 @@ pub enum ClientError {
     /// The configuration was rejected, and the old one stays in force.
     #[error("the configuration was rejected; the old one stays in force:\n{}", .0.join("\n"))]
     Rejected(Vec<String>),
+    /// The configuration is in force, but for what is said.
+    #[error("the new configuration is in force, but for this:\n{}", .0.join("\n"))]
+    Incomplete(Vec<String>),
     /// It refused for another reason.
     #[error("the daemon refused ({code}): {why}")]
     Refused {
@@ -121,6 +124,7 @@ impl Client {
         let Errors { errors } = serde_json::from_slice(&json).map_err(garbled)?;
         Err(match code {
             StatusCode::UNPROCESSABLE_ENTITY => ClientError::Rejected(errors),
+            StatusCode::CONFLICT => ClientError::Incomplete(errors),
             _ => ClientError::Refused {
                 code,
                 why: errors.join("; "),
@@ -190,7 +194,7 @@ impl ClientError {
             Self::Unreachable { .. } | Self::Slow(_) => 69,
             Self::Denied { .. } => 77,
             Self::Rejected(_) => 78,
-            Self::Refused { .. } | Self::Garbled(_) => 1,
+            Self::Incomplete(_) | Self::Refused { .. } | Self::Garbled(_) => 1,
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::{
 /// Where the last good files are kept, in the runtime directory.
 const LAST_GOOD: &str = "last-good.json";
 
+/// And that of `-f FILE`.
+const LAST_GOOD_OF_ANOTHER: &str = "last-good-other.json";
+
 /// The configuration has errors. It carries everything that is wrong, the warnings too: an unknown
 /// key is often the very reason why another one is missing.
 #[derive(Debug, thiserror::Error)]
@@ -244,8 +247,9 @@ impl Source {
     }
 
     fn keep(&self, files: &[SourceFile]) {
-        let Some(runtime) = &self.runtime else { return };
-        let path = runtime.join(LAST_GOOD);
+        let Some(path) = self.last_good_file() else {
+            return;
+        };
         let kept = serde_json::to_vec(files)
             .map_err(std::io::Error::from)
             .and_then(|json| write_atomically(&path, &json));
@@ -257,8 +261,18 @@ impl Source {
         }
     }
 
+    /// Of `-f FILE` another one: the generator reads that of the usual files, and would close their
+    /// ports for a file that is tried by hand.
+    fn last_good_file(&self) -> Option<PathBuf> {
+        let name = match self.explicit {
+            Some(_) => LAST_GOOD_OF_ANOTHER,
+            None => LAST_GOOD,
+        };
+        Some(self.runtime.as_ref()?.join(name))
+    }
+
     fn last_good(&self) -> Option<Vec<SourceFile>> {
-        let path = self.runtime.as_ref()?.join(LAST_GOOD);
+        let path = self.last_good_file()?;
         let json = std::fs::read(&path).ok()?;
         serde_json::from_slice(&json)
             .inspect_err(|e| warn!("{}: left out, {e}", path.display()))

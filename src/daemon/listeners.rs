@@ -6,11 +6,12 @@
 
 use std::{collections::BTreeSet, os::fd::AsFd};
 
+use nix::sys::stat::fstat;
 use tracing::{error, info, warn};
 
 use crate::{
     model::{Definition, ListenAddr, ServiceName, Slug},
-    sys::net::ListenSocket,
+    sys::{self, net::ListenSocket},
     systemd::{generator::unit_name, notify::Notifier, sockets::Named},
 };
 
@@ -156,6 +157,25 @@ impl Sockets {
             }
         }
         units
+    }
+
+    /// Whether the process that started us has all of them open as well, as a manager has that
+    /// keeps them.
+    ///
+    /// # Errors
+    /// In words, which it has not, or why that cannot be known.
+    pub(super) fn are_kept_by_manager(&self) -> Result<(), String> {
+        let theirs = sys::fd::sockets_of_parent()
+            .map_err(|e| format!("systemd's sockets cannot be seen: {e}"))?;
+        for owned in &self.all {
+            let inode = fstat(owned.socket.as_fd())
+                .map_err(|e| e.to_string())?
+                .st_ino;
+            if !theirs.contains(&inode) {
+                return Err(format!("systemd does not keep {}", owned.describe()));
+            }
+        }
+        Ok(())
     }
 
     /// Whether systemd keeps all of them when the process ends: whoever connects starts it again.

@@ -79,25 +79,27 @@ pub(super) struct Runtime {
 /// Where `sleepingctl` looks for the control socket too: the directory that systemd made, else
 /// the user's, else, as root, the system's.
 pub(super) fn runtime_directory() -> Option<PathBuf> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    if let Some(made) = variable("RUNTIME_DIRECTORY") {
-        return Some(made);
-    }
-    if nix::unistd::geteuid().is_root() {
-        return Some(PathBuf::from("/run/sleepingd"));
-    }
-    variable("XDG_RUNTIME_DIR").map(|user| user.join("sleepingd"))
+    let scope = Scope::of(!nix::unistd::geteuid().is_root());
+    made_by_systemd().or_else(|| scope.runtime())
+}
+
+/// RuntimeDirectory=.
+fn made_by_systemd() -> Option<PathBuf> {
+    std::env::var_os("RUNTIME_DIRECTORY")
+        .filter(|made| !made.is_empty())
+        .map(PathBuf::from)
 }
 
 impl Runtime {
     /// Makes it, if it is not there, and makes sure that nobody else uses it. `None` where there
     /// is no place for one: nothing is remembered over a restart then, and nobody can ask.
-    pub(super) fn claim(explicit: Option<&Path>) -> Result<Option<Self>, StartError> {
-        let Some(path) = explicit.map(Path::to_owned).or_else(runtime_directory) else {
+    pub(super) fn claim(explicit: Option<&Path>, scope: Scope) -> Result<Option<Self>, StartError> {
+        let usual = || match scope {
+            Scope::System => runtime_directory(),
+            // Root's own is not the machine's.
+            Scope::User => made_by_systemd().or_else(|| scope.runtime()),
+        };
+        let Some(path) = explicit.map(Path::to_owned).or_else(usual) else {
             warn!(
                 "there is no runtime directory (XDG_RUNTIME_DIR is not set): what is awake is \
                  forgotten at a restart, and sleepingctl cannot reach this daemon"
@@ -169,13 +171,13 @@ mod tests {
     fn only_its_owner_can_open_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         let lock = directory.path().join("lock");
-        drop(Runtime::claim(Some(directory.path())).unwrap());
+        drop(Runtime::claim(Some(directory.path()), Scope::System).unwrap());
         assert_eq!(mode(&lock), 0o600, "made");
         fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
-        let held = Runtime::claim(Some(directory.path())).unwrap();
+        let held = Runtime::claim(Some(directory.path()), Scope::System).unwrap();
         assert_eq!(mode(&lock), 0o600, "found");
         assert!(matches!(
-            Runtime::claim(Some(directory.path())),
+            Runtime::claim(Some(directory.path()), Scope::System),
             Err(StartError::AlreadyRunning(_))
         ));
         drop(held);
@@ -189,7 +191,7 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        drop(Runtime::claim(Some(directory.path())).unwrap());
+        drop(Runtime::claim(Some(directory.path()), Scope::System).unwrap());
         let mut nobody = Command::new("setpriv");
         nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         let locked = nobody
@@ -210,17 +212,23 @@ mod tests {
         fs::write(&theirs, "").unwrap();
         fs::set_permissions(&theirs, fs::Permissions::from_mode(0o644)).unwrap();
         symlink(&theirs, &lock).unwrap();
-        assert!(Runtime::claim(Some(directory.path())).is_err(), "a link");
+        assert!(
+            Runtime::claim(Some(directory.path()), Scope::System).is_err(),
+            "a link"
+        );
         assert_eq!(mode(&theirs), 0o644);
         fs::remove_file(&lock).unwrap();
         nix::unistd::mkfifo(&lock, Mode::S_IRWXU).unwrap();
-        assert!(Runtime::claim(Some(directory.path())).is_err(), "no reader");
+        assert!(
+            Runtime::claim(Some(directory.path()), Scope::System).is_err(),
+            "no reader"
+        );
         let _reader = fs::OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(&lock)
             .unwrap();
-        let error = Runtime::claim(Some(directory.path())).unwrap_err();
+        let error = Runtime::claim(Some(directory.path()), Scope::System).unwrap_err();
         assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 }

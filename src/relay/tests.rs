@@ -3,7 +3,7 @@
 use std::{
     future::{pending, poll_fn},
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -221,4 +221,82 @@ fn a_side_that_has_failed_has_a_deadline_and_one_that_has_ended_has_what_is_conf
         ..half
     };
     assert_eq!(only_idle.while_leaving(failed), idle);
+}
+
+/// One turn of a relay that is not over yet.
+async fn turn(relay: &mut Relay<Undrained>) {
+    let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut *relay).poll(cx))).await;
+    assert!(polled.is_pending(), "{polled:?}");
+    others().await;
+}
+
+/// As much as both ends of a connection hold, whose peer does not read. Says how much that is.
+async fn fill(stream: &Stream) -> usize {
+    let mut filled = 0;
+    loop {
+        while let Ok(sent) = stream.socket().send(&[0; 65536]) {
+            filled += sent;
+        }
+        // The peer's end takes a little more a moment later.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        match stream.socket().send(&[0]) {
+            Ok(sent) => filled += sent,
+            Err(_) => return filled,
+        }
+    }
+}
+
+/// What is read at once.
+const REPLY: &[u8] = b"the reply";
+
+/// A client that does not read, whose backend has said all, FIN included, and resets after it was
+/// passed the client's FIN; `looks` times the relay has a look in between. What the client gets
+/// then, beyond what was in its way, and the error at the end of it.
+async fn a_complete_reply_to_a_slow_client(looks: usize) -> (Vec<u8>, Option<ErrorKind>) {
+    let ((mut client, to_client), (mut backend, to_backend)) = (pair(), pair());
+    let filled = fill(&to_client).await;
+    // So that the backend has something unread, and FIN is behind it.
+    while to_backend.socket().send(&[0; 65536]).is_ok() {}
+    backend.write_all(REPLY).unwrap();
+    backend.shutdown(Shutdown::Write).unwrap();
+    let limits = Limits {
+        client_timeout: None,
+        half_close: Some(HANGS),
+    };
+    let activity = Activity::new(clock::now());
+    let mut relay: Relay<Undrained> =
+        relay(to_client, to_backend, limits, Box::pin(pending()), activity);
+    for _ in 0..3 {
+        turn(&mut relay).await;
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    others().await;
+    for _ in 0..=looks {
+        turn(&mut relay).await;
+    }
+    SockRef::from(&backend)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(backend);
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let failed = client.read_to_end(&mut all).err().map(|e| e.kind());
+        (all.split_off(filled.min(all.len())), failed)
+    });
+    tokio::time::timeout(HANGS, relay).await.unwrap();
+    reader.join().unwrap()
+}
+
+/// Once our FIN has gone, the kernel says ECONNRESET where it said EPIPE before, and only what has
+/// been seen of the reply tells whether it was whole.
+#[tokio::test]
+async fn a_reply_whose_fin_was_seen_is_complete_whenever_the_reset_behind_it_comes() {
+    for looks in [0, 3] {
+        let got = a_complete_reply_to_a_slow_client(looks).await;
+        assert!(
+            got == (REPLY.to_vec(), None),
+            "after {looks} looks: {:?}",
+            got.1
+        );
+    }
 }

@@ -103,7 +103,11 @@ pub(super) fn poll_events(
                 watch.is_read();
             }
             if let Poll::Ready(error) = poll_failure(cx, source, way, pair, wires, watch)? {
-                pair.side_failed(way, &error, wires);
+                if *watch == Watch::Reads {
+                    pair.side_failed(way, &error, wires);
+                } else {
+                    pair.side_failed_after_fin(way, &error, wires);
+                }
                 news = Poll::Ready(Ok(()));
             }
         }

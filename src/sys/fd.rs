@@ -1,8 +1,9 @@
 //! Descriptors: CLOEXEC, blocking mode, ownership, extended attributes, resource limits.
 
 use std::{
+    collections::HashSet,
     ffi::CString,
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -218,6 +219,27 @@ pub fn open_descriptors() -> io::Result<usize> {
 #[must_use]
 pub fn nofile_limit_at_start() -> Option<NofileLimit> {
     NOFILE_AT_START.get().copied()
+}
+
+/// The inodes of the sockets that our parent process has open, from `/proc/PID/fd` (proc(5)).
+///
+/// # Errors
+/// Where that may not be looked at.
+pub fn sockets_of_parent() -> io::Result<HashSet<u64>> {
+    let directory = format!("/proc/{}/fd", nix::unistd::getppid());
+    let mut inodes = HashSet::new();
+    for entry in fs::read_dir(directory)? {
+        // One that is closed meanwhile is none.
+        let Ok(target) = fs::read_link(entry?.path()) else {
+            continue;
+        };
+        let inode = target
+            .to_str()
+            .and_then(|target| target.strip_prefix("socket:["))
+            .and_then(|target| target.strip_suffix(']'));
+        inodes.extend(inode.and_then(|inode| inode.parse::<u64>().ok()));
+    }
+    Ok(inodes)
 }
 
 #[cfg(test)]

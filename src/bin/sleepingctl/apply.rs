@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, path::Path, process::ExitCode, time::Duration};
 
 use sleepingd::{
     config::Loaded,
-    control::Client,
+    control::{Client, ClientError},
     daemon::{self, Scope},
     systemd::{
         Systemctl, SystemctlError,
@@ -143,12 +143,14 @@ impl Applying<'_> {
     async fn have_daemon_reload(&self, plan: &Plan) -> Result<(), Failure> {
         let client = Client::new(self.control, RELOAD_LIMIT);
         let said = |e| Failure::Said(failed(&e));
-        client.reload().await.map_err(said)?;
-        if !plan.stale.is_empty() {
+        let reloaded = client.reload().await;
+        // What is closed is closed also where something else could not be opened.
+        let in_force = matches!(reloaded, Ok(_) | Err(ClientError::Incomplete(_)));
+        if in_force && !plan.stale.is_empty() {
             let stale = plan.stale.iter().cloned().collect();
             client.release(stale).await.map_err(said)?;
         }
-        Ok(())
+        reloaded.map(drop).map_err(said)
     }
 
     async fn is_active(&self, unit: &str) -> Result<bool, Failure> {

@@ -7,25 +7,40 @@ use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{LOOK_LIMIT, Supervisor};
 use crate::{daemon::actor::Message, model::duration::show, systemd::Notifier};
 
 impl Supervisor {
     /// When the daemon may exit if nothing happens until then; `None` while it may not.
-    pub(super) fn exit_at(&self) -> Option<Instant> {
-        let idle = self.exit_idle?;
+    ///
+    /// Asking for the status is no use of a service, and puts nothing off.
+    pub(super) fn exit_at(&mut self) -> Option<Instant> {
         let may = self.notifier.is_connected()
             && self.sockets.are_all_inherited()
             && self.leaving.is_empty()
             && self.all_asleep();
-        may.then(|| Instant::now() + idle)
+        if !may {
+            self.asleep_since = None;
+            return None;
+        }
+        let since = *self.asleep_since.get_or_insert_with(Instant::now);
+        Some(since + self.exit_idle?)
     }
 
     /// Has all services stop accepting. If one of them has something under way, they all go on,
     /// and it says so.
     pub(super) async fn all_pause(&mut self) -> bool {
+        // Whatever keeps it from exiting now: it is tried again after as much time.
+        self.asleep_since = None;
+        // A unit that was stopped, or went with a daemon-reload, has closed systemd's end: nobody
+        // would start us for a client of that port, and with us it would be closed.
+        if let Err(why) = self.sockets.are_kept_by_manager() {
+            warn!("EXIT_IDLE_TIME: the daemon stays, {why}; restart sleepingd to mend that");
+            self.exit_idle = None;
+            return false;
+        }
         let ask = |running: &super::Running| {
             let (to, idle) = oneshot::channel();
             running.tell(Message::Pause(to));

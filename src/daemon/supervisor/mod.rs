@@ -64,6 +64,8 @@ struct Supervisor {
     started_with: Option<NonZeroUsize>,
     /// EXIT_IDLE_TIME.
     exit_idle: Option<Duration>,
+    /// Since when everything sleeps.
+    asleep_since: Option<Instant>,
 }
 
 /// A service on its way out, and those that wait until it has ended: its section brought back,
@@ -115,7 +117,7 @@ type Asked = (api::Request, oneshot::Sender<api::Response>);
 pub async fn run(options: Options) -> Result<(), StartError> {
     // Before anything is announced: a SIGTERM during the start must not find the default action.
     let mut signals = Signals::new().map_err(StartError::Signals)?;
-    let runtime = Runtime::claim(options.runtime_directory.as_deref())?;
+    let runtime = Runtime::claim(options.runtime_directory.as_deref(), options.scope)?;
     let mut supervisor = Supervisor::bring_up(options, runtime.as_ref())?;
     let (requests, control) = supervisor.open_control(runtime.as_ref())?;
     supervisor.tell(Notifier::ready);
@@ -151,7 +153,7 @@ impl Supervisor {
                 () = signals.end.next() => return Leave::Told,
                 _ = signals.hang_up.recv() => {
                     // Whoever sent a signal looks into the log for what came of it; it is there.
-                    let _ = self.reload();
+                    self.reload();
                     exit_at = self.exit_at();
                 }
                 Some((request, answer)) = requests.recv() => {
@@ -192,10 +194,7 @@ impl Supervisor {
     async fn answer(&mut self, request: api::Request) -> api::Response {
         match request {
             api::Request::Status => api::Response::Status(Box::new(self.status().await)),
-            api::Request::Reload => match self.reload() {
-                Ok(reloaded) => api::Response::Reloaded(reloaded),
-                Err(errors) => api::Response::Rejected(api::Errors { errors }),
-            },
+            api::Request::Reload => self.reload(),
             api::Request::Release(asked) => {
                 let units = self.sockets.release(&asked.units);
                 // Their refusers have them too.
@@ -208,7 +207,7 @@ impl Supervisor {
 
     /// Reads the files again. With any error in them, nothing changes; what comes back then are
     /// the warnings too.
-    fn reload(&mut self) -> Result<api::Reloaded, Vec<String>> {
+    fn reload(&mut self) -> api::Response {
         self.tell(Notifier::reloading);
         let outcome = self.source.load(&self.sockets.names());
         let result = match outcome {
@@ -227,11 +226,12 @@ impl Supervisor {
                         "reloaded: {services} service(s)"
                     );
                     let services = u64::try_from(services).unwrap_or(u64::MAX);
-                    Ok(api::Reloaded { services, warnings })
+                    api::Response::Reloaded(api::Reloaded { services, warnings })
                 } else {
                     let closed = self.caveats.len();
                     warn!("reloaded, but {closed} port(s) are not open");
-                    Err(self.caveats.clone())
+                    let errors = self.caveats.clone();
+                    api::Response::Incomplete(api::Errors { errors })
                 }
             }
             Err(wrong) => {
@@ -240,7 +240,8 @@ impl Supervisor {
                     message_id = message_id::CONFIGURATION_REJECTED,
                     "not reloaded, what ran goes on: {wrong}"
                 );
-                Err(wrong.lines().collect())
+                let errors = wrong.lines().collect();
+                api::Response::Rejected(api::Errors { errors })
             }
         };
         self.tell(Notifier::ready);

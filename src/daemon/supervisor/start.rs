@@ -70,6 +70,9 @@ impl Supervisor {
             );
         }
         let activated = !options.inherited.sockets.is_empty();
+        // Only systemd has units to be held back.
+        let under_systemd = notifier.is_connected();
+        let held = Held::in_runtime(path.as_deref().filter(|_| under_systemd));
         let mut supervisor = Self {
             sockets: Sockets::inherit(options.inherited.sockets),
             common: Common {
@@ -80,8 +83,9 @@ impl Supervisor {
             },
             notifier,
             source,
-            held: Held::in_runtime(path.as_deref()),
+            held,
             exit_idle: None,
+            asleep_since: None,
             totals: Arc::default(),
             services: BTreeMap::new(),
             order: Vec::new(),

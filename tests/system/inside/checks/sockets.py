@@ -313,3 +313,46 @@ def a_port_that_is_taken_costs_nobody_else_theirs(machine):
         raise Broken("the squatter is still there")
     run("sleepingctl", "apply")
     promise(ask(taken).startswith("late "), "after apply it is not served")
+
+
+@check
+def a_port_that_systemd_does_not_keep_any_more_keeps_the_daemon(machine):
+    """A section is renamed: its socket stays with the daemon, but systemd has let go of it."""
+    listen, at = port(), port()
+    head = "EXIT_IDLE_TIME=1\n"
+
+    def text(name):
+        return head + machine.section(name, mode="target", at=at, PORT=listen, IDLE_TIME=1)
+
+    machine.write(text("web"))
+    systemctl("daemon-reload")
+    systemctl("start", SOCKETS)
+    ask(listen)
+    daemon = main_pid()
+    machine.write(text("wiki"))
+    run("sleepingctl", "apply")
+    machine.journal.wait("the daemon stays")
+    promise(main_pid() == daemon, "the daemon has gone, and the port with it")
+    promise(ask(listen).startswith("wiki "), "the port is not served")
+
+
+@check
+def a_port_that_cannot_be_opened_keeps_no_removed_one_open(machine):
+    kept, gone, taken = port(), port(), port()
+    text = section(machine, "kept", kept)
+    machine.write(text + section(machine, "gone", gone))
+    systemctl("daemon-reload")
+    systemctl("enable", "--now", DAEMON)
+    with subprocess.Popen(
+        ["nc", "-l", "-k", "127.0.0.1", str(taken)], stdin=subprocess.DEVNULL
+    ) as squatter:
+        try:
+            until("somebody listens there", lambda: inode(taken))
+            machine.write(text + section(machine, "late", f"127.0.0.1:{taken}"))
+            failed = run("sleepingctl", "apply", ok=(1,))
+            promise("is in force, but" in failed.stderr, f"it said {failed.stderr}")
+            promise(str(taken) in failed.stderr, f"it said {failed.stderr}")
+        finally:
+            squatter.kill()
+    promise(refused(gone), "the removed port is still open")
+    promise(ask(kept).startswith("kept "), "the section that stayed is not served")
