@@ -9,7 +9,7 @@ from harness import DAEMON, UNITS, promise, run, show, systemctl
 PROJECT = "/opt/sleepingd-tests/project"
 SOCKET = "sleepingd-quick-start.socket"
 # The machine has the programs already, and no compiler.
-LEFT_OUT = ("cargo ", "install -m 755 ")
+LEFT_OUT = ("cargo ", "install -m 755 ", "install -D -m 755 ")
 
 
 def typed():
@@ -43,7 +43,7 @@ def the_lines_of_the_readme_work_as_they_stand(machine):
         systemctl("stop", DAEMON)
     finally:
         systemctl("disable", SOCKET, DAEMON, ok=None)
-        for unit in (SOCKET, DAEMON):
+        for unit in (SOCKET, DAEMON, "sleepingd-sockets.target"):
             if os.path.exists(f"{UNITS}/{unit}"):
                 os.unlink(f"{UNITS}/{unit}")
         systemctl("daemon-reload")
