@@ -67,7 +67,7 @@ pub struct CheckArgs {
 /// What is done with which container.
 #[derive(Debug, Args)]
 pub struct ContainerArgs {
-    /// What to do with it; `check` exits with 0 if it is up, else with 1
+    /// What to do with it: check exits with 0 if it is up, else with 1
     #[arg(value_enum)]
     pub action: ContainerAction,
     /// Print where it is, as IP PORT

@@ -300,3 +300,24 @@ async fn a_reply_whose_fin_was_seen_is_complete_whenever_the_reset_behind_it_com
         );
     }
 }
+
+/// What is queued when FIN comes may be spliced like the rest.
+#[tokio::test]
+async fn fin_is_no_urgent_data() {
+    let (mut peer, ours) = pair();
+    peer.write_all(b"x").unwrap();
+    others().await;
+    assert!(!ours.is_urgent());
+    peer.shutdown(Shutdown::Write).unwrap();
+    while !matches!(ours.socket().glance(), Ok(glance) if glance.ended) {
+        tokio::task::yield_now().await;
+    }
+    others().await;
+    assert!(!ours.is_urgent(), "FIN is taken for urgent data");
+    SockRef::from(&peer).send_out_of_band(b"!").unwrap_err();
+    let (peer, ours) = pair();
+    SockRef::from(&peer).send_out_of_band(b"!").unwrap();
+    while !ours.is_urgent() {
+        tokio::task::yield_now().await;
+    }
+}

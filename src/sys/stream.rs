@@ -6,11 +6,13 @@
 //! event; "closed" is the exception, that one stays.
 
 use std::{
+    future::Future,
     io,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
-    task::{Context, Poll, ready},
+    pin::pin,
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -154,7 +156,16 @@ impl Stream {
     /// Whether urgent data (EPOLLPRI) has been announced. A read stops short at it.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
-        self.0.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
+        if self.0.try_io(Interest::PRIORITY, |_| Ok(())).is_err() {
+            return false;
+        }
+        // The runtime has the peer's FIN among what one waits for with PRIORITY. The first poll
+        // tells them apart, since one of the two is there.
+        let announced = pin!(self.0.ready(Interest::PRIORITY));
+        match announced.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(guard)) => guard.ready().is_priority(),
+            Poll::Ready(Err(_)) | Poll::Pending => false,
+        }
     }
 
     /// Waits until the socket has an error (reset, timed out), whatever else arrives, and takes

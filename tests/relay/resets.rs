@@ -12,7 +12,7 @@ use sleepingd::{
     sys::clock,
 };
 
-use crate::rig::{Kind, Peer, Running, Setup, Watch, assert_same, noise, pair, tunings};
+use crate::rig::{HANGS, Kind, Peer, Running, Setup, Watch, assert_same, noise, pair, tunings};
 
 const LIMITS: Limits = Limits {
     client_timeout: None,
@@ -368,7 +368,9 @@ fn a_reply_that_is_still_on_its_way_survives_the_reset_behind_it() {
         let own = port(client.sock().local_addr());
         let relays = port(client.sock().peer_addr());
         // The client's FIN is behind what it has sent.
+        let until = clock::now() + HANGS;
         while tcp_state(relays, own).as_deref() != Some(CLOSING) {
+            assert!(clock::now() < until, "its FIN does not come");
             backend.hear(100);
         }
         backend.reset();
@@ -386,15 +388,19 @@ fn a_reply_that_is_still_on_its_way_survives_the_reset_behind_it() {
 /// has not acknowledged all.
 fn wait_for_last_ack(peer: &Peer) {
     const LAST_ACK: &str = "09";
+    // Where the two crossed each other.
+    const CLOSING: &str = "0B";
     let port = |addr: std::io::Result<socket2::SockAddr>| addr.unwrap().as_socket().unwrap().port();
     let own = port(peer.sock().local_addr());
     let relays = port(peer.sock().peer_addr());
+    let until = clock::now() + HANGS;
     loop {
         match tcp_state(relays, own).as_deref() {
-            Some(LAST_ACK) => return,
-            Some(_) => std::thread::yield_now(),
+            Some(LAST_ACK | CLOSING) => return,
+            Some(state) => assert!(clock::now() < until, "it stays in state {state}"),
             None => panic!("the relay has ended"),
         }
+        std::thread::yield_now();
     }
 }
 
