@@ -10,7 +10,7 @@ use std::{
 
 use sleepingd::control::{
     Client, ClientError, Request, Response, Status,
-    api::{Errors, Reloaded, ServiceStatus, State},
+    api::{Errors, Reloaded, ServiceStatus, State, Units},
     serve, socket,
 };
 use tokio::{
@@ -69,11 +69,16 @@ impl Server {
 async fn steady(request: Request) -> Response {
     match request {
         Request::Status => Response::Status(Box::new(status())),
-        Request::Release(units) => Response::Released(units),
-        Request::Reload => Response::Reloaded(Reloaded {
-            services: 1,
-            warnings: Vec::new(),
-        }),
+        Request::Check(stopped) => Response::Checked(in_force(&stopped)),
+        Request::Reload(stopped) => Response::Reloaded(in_force(&stopped)),
+    }
+}
+
+/// As many services as units were stopped, so that these can be seen to have come.
+fn in_force(stopped: &Units) -> Reloaded {
+    Reloaded {
+        services: stopped.units.len() as u64,
+        warnings: Vec::new(),
     }
 }
 
@@ -96,7 +101,11 @@ fn status() -> Status {
 async fn a_client_gets_the_status_that_the_daemon_gave() {
     let server = Server::start(steady);
     assert_eq!(server.client().status().await.unwrap(), status());
-    assert_eq!(server.client().reload().await.unwrap().services, 1);
+    let units = |count| vec!["a.socket".to_owned(); count];
+    let client = server.client();
+    assert_eq!(client.reload(units(0)).await.unwrap().services, 0);
+    assert_eq!(client.reload(units(2)).await.unwrap().services, 2);
+    assert_eq!(client.check(units(1)).await.unwrap().services, 1);
 }
 
 #[tokio::test]
@@ -106,7 +115,7 @@ async fn a_rejected_reload_says_every_error_and_exits_78() {
             errors: vec!["a.conf:1: x".into(), "a.conf:2: y".into()],
         })
     });
-    let error = server.client().reload().await.unwrap_err();
+    let error = server.client().reload(Vec::new()).await.unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(
         error.to_string().ends_with(":\na.conf:1: x\na.conf:2: y"),
@@ -138,7 +147,7 @@ async fn a_handler_that_takes_its_time_keeps_nobody_else_waiting() {
     let server = Server::start(move |request| {
         let (begins, goes) = (Arc::clone(&begins), Arc::clone(&goes));
         async move {
-            if request == Request::Reload {
+            if matches!(request, Request::Reload(_)) {
                 begins.notify_one();
                 goes.notified().await;
             }
@@ -146,11 +155,11 @@ async fn a_handler_that_takes_its_time_keeps_nobody_else_waiting() {
         }
     });
     let client = server.client();
-    let reload = tokio::spawn(async move { client.reload().await });
+    let reload = tokio::spawn(async move { client.reload(Vec::new()).await });
     begun.notified().await;
     assert_eq!(server.client().status().await.unwrap(), status());
     go.notify_one();
-    assert_eq!(reload.await.unwrap().unwrap().services, 1);
+    assert_eq!(reload.await.unwrap().unwrap().services, 0);
 }
 
 #[tokio::test]

@@ -31,6 +31,9 @@ pub enum Command {
     Stop(ManagerArgs),
     /// Print a line for each section; exits 0 if the daemon runs, 3 if it does not
     Status(StatusArgs),
+    /// For ExecStopPost= of the unit: what a daemon that was killed could not do
+    #[command(hide = true)]
+    AfterStop(ManagerArgs),
 }
 
 /// How the daemon is run.

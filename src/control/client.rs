@@ -96,21 +96,21 @@ impl Client {
         self.ask(&Request::Status).await
     }
 
-    /// Has the configuration read again, and waits until it is in force.
+    /// Whether the configuration could be read again, once these generated units are stopped.
     ///
     /// # Errors
     /// [`ClientError::Rejected`] where it has errors; else see [`ClientError`].
-    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
-        self.ask(&Request::Reload).await
+    pub async fn check(&self, stopped: Vec<String>) -> Result<Reloaded, ClientError> {
+        self.ask(&Request::Check(Units { units: stopped })).await
     }
 
-    /// Has the sockets of these generated units closed, which systemd has stopped. Says which
-    /// were.
+    /// Has the configuration read again, and waits until it is in force. These generated units
+    /// have been stopped.
     ///
     /// # Errors
-    /// See [`ClientError`].
-    pub async fn release(&self, units: Vec<String>) -> Result<Units, ClientError> {
-        self.ask(&Request::Release(Units { units })).await
+    /// [`ClientError::Rejected`] where it has errors; else see [`ClientError`].
+    pub async fn reload(&self, stopped: Vec<String>) -> Result<Reloaded, ClientError> {
+        self.ask(&Request::Reload(Units { units: stopped })).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {

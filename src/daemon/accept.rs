@@ -8,7 +8,7 @@
 use std::{
     future::poll_fn,
     io,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -113,6 +113,15 @@ impl Listeners {
                 }
                 Err(error) => self.failed(service, budget, What::Accept, &error),
             }
+        }
+    }
+
+    /// Somebody who waits already. Nobody is woken when the next one comes.
+    pub(super) fn accept_now(&mut self) -> Option<Accepted> {
+        match self.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(accepted)) => Some(accepted),
+            // An error that lasts is met again by whoever listens on.
+            Poll::Ready(Err(_)) | Poll::Pending => None,
         }
     }
 

@@ -75,17 +75,41 @@ pub fn load_for_generator(scope: Scope) -> (Loaded, Vec<String>) {
         scope,
         runtime: scope.runtime(),
     };
-    if scope.configuration().is_none_or(|base| !base.exists()) {
-        return (Loaded::default(), Vec::new());
-    }
-    let wrong = match check_for_generator(scope) {
-        Ok(loaded) => return (loaded, Vec::new()),
-        Err(wrong) => wrong,
+    let wrong = match read(None, scope) {
+        Ok(files) if files.iter().any(|file| !file.text.trim().is_empty()) => {
+            match check(parse_named(&files, scope)) {
+                Ok(loaded) => return (loaded, Vec::new()),
+                Err(wrong) => wrong,
+            }
+        }
+        Err(e) if !e.is_absence() => unread(e, &[], scope),
+        // Nothing at all, where there was something: it is being written just now.
+        Ok(_) | Err(_) => return source.anything_kept(),
     };
     let mut lines: Vec<String> = wrong.errors().map(ToString::to_string).collect();
     let (loaded, served) = source.second_best(|files| parse_named(files, scope));
     lines.push(format!("{wrong}; {served}"));
     (loaded, lines)
+}
+
+/// Makes what the files say that to which a generator falls back, as the daemon does when it reads
+/// them: for who puts them into effect while no daemon runs.
+///
+/// # Errors
+/// Where they cannot be read, or have errors, in words.
+pub fn keep_as_last_good(scope: Scope) -> Result<(), String> {
+    let files = match read(None, scope) {
+        Ok(files) => files,
+        Err(e) if e.is_absence() => Vec::new(),
+        Err(e) => return Err(unread(e, &[], scope).to_string()),
+    };
+    let source = Source {
+        explicit: None,
+        scope,
+        runtime: scope.runtime().filter(|runtime| runtime.is_dir()),
+    };
+    source.keep(&files);
+    Ok(())
 }
 
 /// Reads and checks the files, as a generator does. No file is no error: there is nothing to make.
@@ -193,6 +217,14 @@ impl Source {
         )
     }
 
+    /// The same, where no file at all is no error either: somebody will write one.
+    pub(super) fn load_or_wait(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
+        match self.read() {
+            Err(e) if e.is_absence() => Ok(Loaded::default()),
+            _ => self.load(inherited),
+        }
+    }
+
     /// What the files say, and nothing else will do; they become the last good ones.
     pub(super) fn load(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
         let files = self.read().map_err(|e| unread(e, inherited, self.scope))?;
@@ -202,6 +234,12 @@ impl Source {
         }
         self.keep(&files);
         Ok(loaded)
+    }
+
+    /// Whether [`Self::load`] would succeed.
+    pub(super) fn check(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
+        let files = self.read().map_err(|e| unread(e, inherited, self.scope))?;
+        check(config::parse(&files, inherited, self.scope))
     }
 
     /// What the files say, or the last good ones said, or what of them is sound: for clients wait.
@@ -228,6 +266,25 @@ impl Source {
             loaded,
             caveats: vec![caveat],
         }
+    }
+
+    /// What was served last, for who finds no word in the files.
+    fn anything_kept(&self) -> (Loaded, Vec<String>) {
+        let kept = self
+            .last_good()
+            .map(|files| parse_named(&files, self.scope));
+        let kept =
+            kept.filter(|kept| kept.errors().next().is_none() && !kept.definitions.is_empty());
+        let Some(kept) = kept else {
+            return (Loaded::default(), Vec::new());
+        };
+        let file = self.usual_file();
+        let line = format!(
+            "{}: there is nothing in it; the last good configuration is served until `sleepingctl \
+             apply`",
+            file.display()
+        );
+        (kept, vec![line])
     }
 
     /// What is served where the files have errors, and how that is said.

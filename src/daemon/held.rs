@@ -4,6 +4,9 @@
 //! and kept in the descriptor store. Its unit, which the next daemon-reload makes, finds a file of
 //! its name here (`ConditionPathExists=!`) and is skipped, instead of failing at an address that
 //! is in use, until the daemon is stopped or the machine boots again.
+//!
+//! A daemon that was killed while it stopped leaves its files: whoever knows that none runs calls
+//! [`forget_held`], or those ports would be the next daemon's own again.
 
 use std::{
     collections::BTreeSet,
@@ -12,6 +15,8 @@ use std::{
 };
 
 use tracing::warn;
+
+use crate::model::Scope;
 
 /// In the runtime directory.
 const DIRECTORY: &str = "held";
@@ -28,27 +33,47 @@ impl Held {
     /// Makes the files those of these units.
     pub(super) fn set(&self, units: &BTreeSet<String>) {
         let Some(directory) = &self.0 else { return };
-        if let Err(e) = set(directory, units) {
+        for e in set(directory, units) {
             warn!(
-                "{}: {e}; a socket unit may fail at a port that this daemon has opened itself",
+                "{}: {e}; a socket unit may fail at a port that this daemon has opened itself, or \
+                 stay away from one that it has not",
                 directory.display()
             );
         }
     }
 }
 
-fn set(directory: &Path, units: &BTreeSet<String>) -> io::Result<()> {
-    let there = list(directory)?;
-    for unit in there.difference(units) {
-        fs::remove_file(directory.join(unit))?;
-    }
+/// The units whose ports the daemon of this scope has opened itself.
+#[must_use]
+pub fn held_units(scope: Scope) -> BTreeSet<String> {
+    let Some(runtime) = scope.runtime() else {
+        return BTreeSet::new();
+    };
+    // Where they cannot be read nothing is known of them, as where there are none.
+    list(&runtime.join(DIRECTORY)).unwrap_or_default()
+}
+
+/// Removes the files, for nobody holds anything: no daemon of this scope runs.
+pub fn forget_held(scope: Scope) {
+    Held::in_runtime(scope.runtime().as_deref()).set(&BTreeSet::new());
+}
+
+/// Goes on after an error: each file is for a port of its own.
+fn set(directory: &Path, units: &BTreeSet<String>) -> Vec<io::Error> {
+    let there = match list(directory) {
+        Ok(there) => there,
+        Err(e) => return vec![e],
+    };
+    let removed = there
+        .difference(units)
+        .map(|unit| fs::remove_file(directory.join(unit)));
+    let mut done: Vec<io::Result<()>> = removed.collect();
     if !units.is_empty() {
-        fs::create_dir_all(directory)?;
+        done.push(fs::create_dir_all(directory));
     }
-    for unit in units.difference(&there) {
-        fs::write(directory.join(unit), "")?;
-    }
-    Ok(())
+    let made = units.difference(&there);
+    done.extend(made.map(|unit| fs::write(directory.join(unit), "")));
+    done.into_iter().filter_map(Result::err).collect()
 }
 
 fn list(directory: &Path) -> io::Result<BTreeSet<String>> {
@@ -81,5 +106,19 @@ mod tests {
         assert_eq!(there(), units(&["b", "c"]));
         held.set(&units(&[]));
         assert_eq!(there(), units(&[]));
+    }
+
+    #[test]
+    fn one_that_cannot_be_removed_keeps_no_other_from_it() {
+        let runtime = tempfile::tempdir().unwrap();
+        let directory = runtime.path().join(DIRECTORY);
+        fs::create_dir_all(directory.join("a")).unwrap();
+        fs::write(directory.join("b"), "").unwrap();
+        let errors = set(&directory, &["c".to_owned()].into());
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(
+            list(&directory).unwrap(),
+            ["a", "c"].map(str::to_owned).into()
+        );
     }
 }

@@ -5,6 +5,9 @@ use std::{env, path::PathBuf};
 use super::startup::runtime_directory;
 use crate::{config, model::Scope};
 
+/// In the runtime directory.
+pub(super) const CONTROL: &str = "control.sock";
+
 impl Scope {
     /// What `--user` says.
     #[must_use]
@@ -38,17 +41,22 @@ impl Scope {
         }
     }
 
+    /// The control socket of the daemon that this manager starts.
+    #[must_use]
+    pub fn control_socket_of_manager(self) -> Option<PathBuf> {
+        self.runtime().map(|runtime| runtime.join(CONTROL))
+    }
+
     /// The control socket to talk to: a user's own; else that of the daemon which this user runs,
     /// if one does; else the machine's.
     #[must_use]
     pub fn control_socket(self) -> Option<PathBuf> {
-        let name = |runtime: PathBuf| runtime.join("control.sock");
         if self == Self::User {
-            return self.runtime().map(name);
+            return self.control_socket_of_manager();
         }
-        let own = runtime_directory().map(name);
+        let own = runtime_directory().map(|runtime| runtime.join(CONTROL));
         own.filter(|path| path.exists())
-            .or_else(|| self.runtime().map(name))
+            .or_else(|| self.control_socket_of_manager())
     }
 }
 

@@ -7,8 +7,12 @@ use std::{fs, io, time::Duration};
 
 use super::systemctl::{Systemctl, SystemctlError};
 
-/// How long systemd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long systemd may take to say what it is doing. Long: on a machine that is busy with its own
+/// upgrade it may well be slow, and a restart that is taken for a stop puts to sleep what is used.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long it may take to stop the sockets: it may as well be stopped itself.
+const SOCKETS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What systemd is doing with our unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,7 @@ struct Unit {
     user: bool,
 }
 
-/// Asks systemd what it is doing with our unit. Takes two seconds at most.
+/// Asks systemd what it is doing with our unit. Takes 20 seconds at most.
 ///
 /// # Errors
 /// Where it is not known. Nothing is lost by taking that for [`Job::Stop`] but the backends.
@@ -65,13 +69,14 @@ pub async fn unit_job() -> Result<Job, JobError> {
 pub async fn stop_sockets() -> Result<(), JobError> {
     let cgroup = fs::read_to_string("/proc/self/cgroup").map_err(JobError::Cgroup)?;
     let unit = Unit::from_cgroup(&cgroup).ok_or(JobError::NoUnit)?;
-    let sockets = unit.systemctl().sockets_of(&unit.name, PATIENCE).await?;
+    let systemctl = unit.systemctl();
+    let sockets = systemctl.sockets_of(&unit.name, SOCKETS_PATIENCE).await?;
     if sockets.is_empty() {
         return Ok(());
     }
     let mut stop = vec!["stop", "--no-block"];
     stop.extend(sockets.iter().map(String::as_str));
-    unit.systemctl().ask(&stop, PATIENCE).await?;
+    systemctl.ask(&stop, SOCKETS_PATIENCE).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Asking systemd by its own command: no D-Bus library, and it works where there is no bus.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -8,7 +8,11 @@ use tokio::{
     time::timeout,
 };
 
+use super::generator::{self, Plan};
 use crate::model::duration::show;
+
+/// What generated sockets start.
+const SERVICE: &str = "sleepingd.service";
 
 /// More than any list of units; the rest is not for us.
 const ANSWER_LIMIT: u64 = 4 * 1024 * 1024;
@@ -50,7 +54,8 @@ impl Systemctl {
             .map_err(|_| SystemctlError::Slow(limit))?
     }
 
-    /// The socket units that start this service.
+    /// The socket units that start this service, and those that were generated for it and have
+    /// lost their file since: systemd does not say any more whom they start.
     ///
     /// # Errors
     /// As [`Self::ask`] has them.
@@ -58,12 +63,18 @@ impl Systemctl {
         self,
         service: &str,
         limit: Duration,
-    ) -> Result<Vec<String>, SystemctlError> {
+    ) -> Result<BTreeSet<String>, SystemctlError> {
         let show = ["show", "--property=TriggeredBy", "--value", service];
         let triggers = self.ask(&show, limit).await?;
         let is_socket = |name: &&str| name.ends_with(".socket");
         let sockets = triggers.split_ascii_whitespace().filter(is_socket);
-        Ok(sockets.map(str::to_owned).collect())
+        let mut sockets: BTreeSet<String> = sockets.map(str::to_owned).collect();
+        if service == SERVICE {
+            let show = ["show", generator::PROPERTIES, generator::PATTERN];
+            let shown = self.ask(&show, limit).await?;
+            sockets.extend(Plan::new(&BTreeSet::new(), &shown).stale);
+        }
+        Ok(sockets)
     }
 
     async fn run(self, arguments: &[&str]) -> Result<String, SystemctlError> {

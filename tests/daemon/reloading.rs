@@ -2,7 +2,9 @@
 
 use std::{io::Write, net::TcpStream};
 
-use crate::harness::{Backend, Server, Stage, connect, fetch, is_reset, rest, take, until};
+use crate::harness::{
+    Backend, Server, Stage, connect, fetch, is_reset, rest, take, until, wildcard_port,
+};
 
 /// Whether somebody listens there: a connection that was refused.
 fn is_closed(addr: std::net::SocketAddr) -> bool {
@@ -322,4 +324,43 @@ fn a_hundred_reloads_under_load_lose_nobody() {
     until("the descriptors are back", || {
         daemon.descriptors_in_use() <= before
     });
+}
+
+/// No two sockets can listen on one port of all addresses and of one: the old one must be closed by
+/// everybody who has it before the new one is bound.
+#[test]
+fn a_port_of_all_addresses_becomes_one_of_a_single_address_and_back_in_one_reload() {
+    let stage = Stage::new();
+    let (port, back) = (wildcard_port(), stage.address());
+    let _server = Server::greeting(back, "page");
+    let section = |listen: &str| format!("[web]\nPORT={listen}\nTARGET={back}\n");
+    let all = section(&port.to_string());
+    let one = section(&format!("127.0.0.1:{port}"));
+    let daemon = stage.daemon(&all);
+    let fetch = || fetch(([127, 0, 0, 1], port).into());
+    assert_eq!(fetch(), "page");
+    for configuration in [&one, &all, &one] {
+        stage.configure(configuration);
+        let reload = daemon.ctl(&["reload"]);
+        assert_eq!((reload.code, reload.stderr.as_str()), (Some(0), ""));
+        assert_eq!(fetch(), "page");
+    }
+    // And to another section, which is new: the old one is on its way out.
+    stage.configure(&all.replace("[web]", "[wiki]"));
+    let reload = daemon.ctl(&["reload"]);
+    assert_eq!((reload.code, reload.stderr.as_str()), (Some(0), ""));
+    assert_eq!(fetch(), "page");
+}
+
+#[test]
+fn the_path_of_a_removed_section_is_removed() {
+    let stage = Stage::new();
+    let (path, back) = (stage.path("front.sock"), stage.address());
+    let other = format!("[other]\nPORT={}\nTARGET={back}\n", stage.address());
+    let web = format!("[web]\nPORT={}\nTARGET={back}\n", path.display());
+    let daemon = stage.daemon(&format!("{other}{web}"));
+    assert!(path.exists());
+    stage.configure(&other);
+    daemon.reload();
+    assert!(!path.exists(), "nobody listens there any more");
 }

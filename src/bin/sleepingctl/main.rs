@@ -1,6 +1,7 @@
 //! Talks to the running daemon: parses its arguments, asks, prints, and turns errors into exit
 //! codes.
 
+mod absent;
 mod apply;
 
 use std::{
@@ -44,7 +45,15 @@ fn main() -> ExitCode {
         }
     };
     let scope = Scope::of(cli.user);
-    let Some(socket) = cli.socket.or_else(|| scope.control_socket()) else {
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Status(StatusArgs::default()));
+    let usual = || match command {
+        // It is about systemd's units, so about the daemon that systemd starts.
+        Command::Apply(_) => scope.control_socket_of_manager(),
+        Command::Status(_) | Command::Reload => scope.control_socket(),
+    };
+    let Some(socket) = cli.socket.clone().or_else(usual) else {
         return fail("there is no runtime directory; give --socket", UNAVAILABLE);
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -54,19 +63,22 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return fail(&format!("no runtime: {e}"), 1),
     };
-    let command = cli
-        .command
-        .unwrap_or_else(|| Command::Status(StatusArgs::default()));
     runtime.block_on(async {
         match command {
             Command::Status(StatusArgs { service, json }) => {
-                let client = Client::new(socket, STATUS_LIMIT);
-                match client.status().await {
-                    Ok(status) => show(status, service.as_deref(), json),
-                    Err(e) => failed(&e),
+                let client = Client::new(&socket, STATUS_LIMIT);
+                let e = match client.status().await {
+                    Ok(status) => return show(status, service.as_deref(), json),
+                    Err(e) => e,
+                };
+                let managed = scope.control_socket_of_manager().as_ref() == Some(&socket);
+                if managed && !json && matches!(e, ClientError::Unreachable { .. }) {
+                    let shown = absent::show(scope, service.as_deref()).await;
+                    return shown.unwrap_or_else(|| failed(&e));
                 }
+                failed(&e)
             }
-            Command::Reload => match Client::new(socket, RELOAD_LIMIT).reload().await {
+            Command::Reload => match Client::new(socket, RELOAD_LIMIT).reload(Vec::new()).await {
                 Ok(reloaded) => {
                     for warning in reloaded.warnings {
                         eprintln!("{warning}");

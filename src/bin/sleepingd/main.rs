@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run(args),
         Some(Command::Start(args)) => manager::start(Scope::of(args.user)),
         Some(Command::Stop(args)) => manager::stop(Scope::of(args.user)),
+        Some(Command::AfterStop(args)) => manager::after_stop(Scope::of(args.user)),
         Some(Command::Status(args)) => manager::status(Scope::of(args.user), &args.sections),
         None => run(cli.run),
     }

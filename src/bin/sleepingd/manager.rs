@@ -2,8 +2,11 @@
 //!
 //! systemd starts and stops, and what runs is asked over the control socket. All sections are one
 //! daemon, so none of them is started or stopped alone.
+//!
+//! And what systemd runs when the daemon has ended.
 
 use std::{
+    env,
     future::Future,
     io::{self, Write},
     path::Path,
@@ -14,7 +17,7 @@ use std::{
 use sleepingd::{
     control::{Client, ClientError, Status, table::printable},
     daemon::{self, Scope},
-    systemd::{Systemctl, SystemctlError},
+    systemd::{Job, Systemctl, SystemctlError, stop_sockets, unit_job},
 };
 
 use super::{FAILURE, fail};
@@ -116,6 +119,26 @@ pub(super) fn status(scope: Scope, wanted: &[String]) -> ExitCode {
     })
 }
 
+/// Run by systemd when the daemon has ended, however it did. One that ended well has done all this
+/// itself, and one that is restarted keeps its ports.
+pub(super) fn after_stop(scope: Scope) -> ExitCode {
+    if env::var_os("SERVICE_RESULT").is_some_and(|result| result == "success") {
+        return ExitCode::SUCCESS;
+    }
+    wait_for(async {
+        match unit_job().await {
+            Ok(Job::Stop) => {}
+            Ok(Job::Restart | Job::None) => return ExitCode::SUCCESS,
+            Err(e) => return fail(&format!("is this a stop or a restart? {e}")),
+        }
+        daemon::forget_held(scope);
+        match stop_sockets().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => fail(&format!("the sockets are left to systemd: {e}")),
+        }
+    })
+}
+
 fn wait_for(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -144,7 +167,7 @@ async fn stop_with_sockets(scope: Scope) -> Result<(), SystemctlError> {
 }
 
 async fn look(scope: Scope) -> Result<Seen, ClientError> {
-    let Some(socket) = scope.control_socket() else {
+    let Some(socket) = scope.control_socket_of_manager() else {
         return Ok(Seen::stopped(scope));
     };
     match Client::new(socket, STATUS_LIMIT).status().await {

@@ -1,8 +1,9 @@
 //! One task per service: tells the service what happens, and carries out what it decides.
 //!
-//! The service itself ([`crate::service::Service`]) is pure; this is where its clients are
-//! accepted and its timer waits. What it decides is carried out in [`effects`].
+//! The service itself ([`crate::service::Service`]) is pure; this is where its events and its timer
+//! are waited for. Clients come in by [`admission`], what it decides is carried out in [`effects`].
 
+mod admission;
 mod effects;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -16,8 +17,8 @@ use tracing::{debug, error};
 use super::{
     accept::Listeners,
     budget::{Budget, Place},
-    connection::{self, Client, Shared, Verdict},
-    headers::{Arrival, Headers},
+    connection::{Shared, Verdict},
+    headers::Headers,
     probes::Answer,
     records::Records,
     status::Gauge,
@@ -30,12 +31,12 @@ use crate::{
     },
     relay::Activity,
     service::{
-        ConnectFailure, Input, Record, Report, Service, Snapshot,
+        ConnectFailure, Input, Record, Service, Snapshot,
         lifecycle::{State, Table},
     },
     sys::{
         clock,
-        net::{Accepted, ListenSocket, Socket},
+        net::{ListenSocket, Socket},
     },
 };
 
@@ -52,6 +53,8 @@ pub(super) enum Message {
     Unwatched(ConnId, io::Error),
     /// These are the listeners now.
     Listen(Vec<ListenSocket>),
+    /// The same, and the others are about to be closed: whoever is in their queues is taken first.
+    LetGo(Vec<ListenSocket>),
     /// How does it look?
     Look(oneshot::Sender<Snapshot>),
     /// Accept nobody. Is there anything under way? (`true`: nothing.)
@@ -219,13 +222,11 @@ impl Actor {
                 self.unwatched(&error);
                 self.step(Input::ClientLost(conn, error.to_string()));
             }
-            Message::Listen(sockets) => match Listeners::new(sockets) {
-                Ok(listeners) => self.listeners = listeners,
-                Err(e) => error!(
-                    sleepingd_service = %self.shared.service,
-                    "its listeners cannot be watched: {e}",
-                ),
-            },
+            Message::Listen(sockets) => self.listen(sockets),
+            Message::LetGo(sockets) => {
+                self.accept_all();
+                self.listen(sockets);
+            }
             Message::Look(to) => {
                 // Who asked may have gone.
                 let _ = to.send(self.service.snapshot(clock::now()));
@@ -269,46 +270,6 @@ impl Actor {
         }
     }
 
-    fn accepted(&mut self, accepted: Accepted) {
-        let Accepted {
-            socket,
-            client: addr,
-            local,
-        } = accepted;
-        let place = self.common.budget.take();
-        let local = match local.map_or_else(|| socket.local_addr(), Ok) {
-            Ok(local) => local,
-            // It was reset between accept and here.
-            Err(_) => return self.report(&Report::ClientLeft(addr)),
-        };
-        let arrival = Arrival {
-            socket,
-            addr,
-            local,
-            at: clock::now(),
-            place,
-        };
-        let policy = &self.shared.policy;
-        if policy.proxy.accept.trusts(&addr) {
-            let limit = policy.timeouts.proxy;
-            self.headers.read(&self.shared.service, arrival, limit);
-        } else {
-            self.admit(arrival);
-        }
-    }
-
-    /// Somebody who was accepted could not be watched.
-    fn unwatched(&mut self, error: &io::Error) {
-        let budget = &self.common.budget;
-        self.listeners
-            .unwatched(&self.shared.service, budget, error);
-    }
-
-    fn accepting(&self) -> bool {
-        let most = self.shared.policy.limits.waiting;
-        !self.paused && self.service.accepting() && self.headers.has_room(most)
-    }
-
     /// Whether the process could end now, and nobody would miss it.
     fn has_nothing_to_do(&self) -> bool {
         let seen = self.service.snapshot(clock::now());
@@ -320,54 +281,6 @@ impl Actor {
             && self.headers.is_empty()
             && self.commands.is_empty()
             && self.answers.is_empty()
-    }
-
-    /// Those whose header has come, as far as there is room for them.
-    fn admit_named(&mut self) {
-        while self.service.accepting() {
-            let Some(arrival) = self.headers.pop() else {
-                return;
-            };
-            self.admit(arrival);
-        }
-    }
-
-    /// From here on the service knows of it.
-    fn admit(&mut self, arrival: Arrival) {
-        let Arrival {
-            socket,
-            addr,
-            local,
-            at,
-            place,
-        } = arrival;
-        self.next_conn += 1;
-        let conn = ConnId(self.next_conn);
-        let (to, decision) = oneshot::channel();
-        let conversation = Conversation {
-            decision: Some(to),
-            relay: None,
-            _place: place,
-        };
-        self.clients.insert(conn, conversation);
-        let client = Client {
-            conn,
-            addr,
-            local: local.clone(),
-            socket,
-            arrived: at,
-        };
-        let shared = Arc::clone(&self.shared);
-        // First of all: while the service is awake the task finds its decision there.
-        self.step(Input::ClientArrived {
-            conn,
-            client: addr,
-            local,
-            at,
-        });
-        self.common
-            .threads
-            .spawn(|counted| connection::serve(client, decision, shared, counted));
     }
 
     fn time_passed(&mut self) {

@@ -27,7 +27,12 @@ impl Supervisor {
         self.tell_all(|| Message::Listen(Vec::new()));
         let how = self.retirement().await;
         match how {
-            Retirement::Stop => info!("stopping: {}", self.words()),
+            Retirement::Stop => {
+                info!("stopping: {}", self.words());
+                // The descriptor store ends with the unit, and these ports with it. Now: who is
+                // killed on the way must not leave them held.
+                self.held.set(&BTreeSet::new());
+            }
             Retirement::Keep => {
                 info!("restarting: {}; what is awake stays awake", self.words());
             }
@@ -62,8 +67,6 @@ impl Supervisor {
         }
         if how == Retirement::Stop {
             self.sockets.remove_paths();
-            // The descriptor store ends with the unit, and these ports with it.
-            self.held.set(&BTreeSet::new());
         }
         info!("ended");
     }

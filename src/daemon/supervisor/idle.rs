@@ -3,6 +3,8 @@
 //! has anything under way, and only if none has does the process end. Who connects meanwhile waits
 //! in a socket that systemd has too, and looks at as soon as we are gone.
 
+use std::{fs, path::PathBuf};
+
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -11,6 +13,9 @@ use tracing::{info, warn};
 
 use super::{LOOK_LIMIT, Supervisor};
 use crate::{daemon::actor::Message, model::duration::show, systemd::Notifier};
+
+/// In the runtime directory, from such an exit to the next start.
+const IDLE_EXIT: &str = "idle-exit";
 
 impl Supervisor {
     /// When the daemon may exit if nothing happens until then; `None` while it may not.
@@ -62,11 +67,28 @@ impl Supervisor {
     /// Leaves, with every service paused.
     pub(super) fn depart(self) {
         self.tell(Notifier::stopping);
+        if let Some(Err(e)) = self.idle_exit_file().map(|path| fs::write(path, "")) {
+            warn!("AUTO_START will wake its services when the next client comes: {e}");
+        }
         let idle = self.exit_idle.map(|idle| show(idle).to_string());
         info!(
             "everything has slept for {}: the daemon exits, and systemd starts it for the next \
              client (EXIT_IDLE_TIME)",
             idle.unwrap_or_default()
         );
+    }
+
+    /// Whether the last daemon left because everything slept. Then this start is no occasion for
+    /// AUTO_START: what was put to sleep would be woken by any client of any other service. Once:
+    /// the next start is one again.
+    pub(super) fn was_idle_exit(&self) -> bool {
+        // Not there, or it cannot be removed: then AUTO_START wakes, as at any start.
+        self.idle_exit_file()
+            .is_some_and(|path| fs::remove_file(path).is_ok())
+    }
+
+    fn idle_exit_file(&self) -> Option<PathBuf> {
+        let runtime = self.source.runtime.as_ref();
+        runtime.map(|runtime| runtime.join(IDLE_EXIT))
     }
 }

@@ -21,12 +21,15 @@ use super::{
     configuration::Source,
     held::Held,
     listeners::{Share, SocketId, Sockets},
+    scope::CONTROL,
     startup::{Options, Runtime, StartError},
     status::{self, Gauge, Totals},
 };
 use crate::{
+    config::Loaded,
     control::api,
     model::{Definition, Slug},
+    service::Snapshot,
     sys::{clock, memory},
     systemd::{Notifier, journal::message_id},
 };
@@ -66,6 +69,8 @@ struct Supervisor {
     exit_idle: Option<Duration>,
     /// Since when everything sleeps.
     asleep_since: Option<Instant>,
+    /// It begins after an exit for EXIT_IDLE_TIME: AUTO_START is of no account.
+    after_idle_exit: bool,
 }
 
 /// A service on its way out, and those that wait until it has ended: its section brought back,
@@ -118,7 +123,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     // Before anything is announced: a SIGTERM during the start must not find the default action.
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     let runtime = Runtime::claim(options.runtime_directory.as_deref(), options.scope)?;
-    let mut supervisor = Supervisor::bring_up(options, runtime.as_ref())?;
+    let mut supervisor = Supervisor::bring_up(options, runtime.as_ref()).await?;
     let (requests, control) = supervisor.open_control(runtime.as_ref())?;
     supervisor.tell(Notifier::ready);
     supervisor.tell_status();
@@ -136,7 +141,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
 }
 
 fn control_socket(runtime: &Runtime) -> std::path::PathBuf {
-    runtime.path.join("control.sock")
+    runtime.path.join(CONTROL)
 }
 
 impl Supervisor {
@@ -153,7 +158,7 @@ impl Supervisor {
                 () = signals.end.next() => return Leave::Told,
                 _ = signals.hang_up.recv() => {
                     // Whoever sent a signal looks into the log for what came of it; it is there.
-                    self.reload();
+                    self.reload(&[]).await;
                     exit_at = self.exit_at();
                 }
                 Some((request, answer)) = requests.recv() => {
@@ -194,39 +199,42 @@ impl Supervisor {
     async fn answer(&mut self, request: api::Request) -> api::Response {
         match request {
             api::Request::Status => api::Response::Status(Box::new(self.status().await)),
-            api::Request::Reload => self.reload(),
-            api::Request::Release(asked) => {
-                let units = self.sockets.release(&asked.units);
-                // Their refusers have them too.
-                let unclaimed = self.sockets.all_unclaimed();
-                self.refuse(unclaimed);
-                api::Response::Released(api::Units { units })
+            api::Request::Check(stopped) => self.check(&stopped.units),
+            api::Request::Reload(stopped) => self.reload(&stopped.units).await,
+        }
+    }
+
+    /// Whether a reload would be taken.
+    fn check(&self, stopped: &[String]) -> api::Response {
+        match self.source.check(&self.sockets.names(stopped)) {
+            Ok(loaded) => api::Response::Checked(reloaded(&loaded)),
+            Err(wrong) => {
+                let errors = wrong.lines().collect();
+                api::Response::Rejected(api::Errors { errors })
             }
         }
     }
 
-    /// Reads the files again. With any error in them, nothing changes; what comes back then are
-    /// the warnings too.
-    fn reload(&mut self) -> api::Response {
+    /// Reads the files again, with these generated units stopped. With any error in the files,
+    /// nothing changes; what comes back then are the warnings too.
+    async fn reload(&mut self, stopped: &[String]) -> api::Response {
         self.tell(Notifier::reloading);
-        let outcome = self.source.load(&self.sockets.names());
+        let outcome = self.source.load(&self.sockets.names(stopped));
         let result = match outcome {
             Ok(loaded) => {
-                let warnings: Vec<String> = loaded.warnings().map(ToString::to_string).collect();
-                let services = loaded.definitions.len();
+                let reloaded = reloaded(&loaded);
                 self.exit_idle = loaded.exit_idle;
                 if loaded.threads != self.started_with {
                     warn!("THREADS has changed; that takes effect when the daemon is restarted");
                 }
                 // What cannot be bound is an error, but the rest has taken effect by then.
-                self.caveats = self.apply(loaded);
+                self.caveats = self.apply(loaded, stopped).await;
                 if self.caveats.is_empty() {
                     info!(
                         message_id = message_id::RELOADED,
-                        "reloaded: {services} service(s)"
+                        "reloaded: {} service(s)", reloaded.services
                     );
-                    let services = u64::try_from(services).unwrap_or(u64::MAX);
-                    api::Response::Reloaded(api::Reloaded { services, warnings })
+                    api::Response::Reloaded(reloaded)
                 } else {
                     let closed = self.caveats.len();
                     warn!("reloaded, but {closed} port(s) are not open");
@@ -275,9 +283,7 @@ impl Supervisor {
             let Some(running) = self.services.get(slug) else {
                 continue;
             };
-            let (to, snapshot) = oneshot::channel();
-            running.tell(Message::Look(to));
-            if let Ok(Ok(seen)) = timeout(LOOK_LIMIT, snapshot).await {
+            if let Ok(Ok(seen)) = timeout(LOOK_LIMIT, running.look()).await {
                 let service = status::of_service(&running.definition, &seen, &running.gauge, now);
                 services.push(service);
             }
@@ -332,6 +338,13 @@ impl Running {
         // An actor that has ended is collected in its turn.
         let _ = self.to.send(message);
     }
+
+    /// Asks how it looks. It has done by then what it was told before.
+    fn look(&self) -> oneshot::Receiver<Snapshot> {
+        let (to, snapshot) = oneshot::channel();
+        self.tell(Message::Look(to));
+        snapshot
+    }
 }
 
 impl Signals {
@@ -352,6 +365,13 @@ impl EndSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+fn reloaded(loaded: &Loaded) -> api::Reloaded {
+    api::Reloaded {
+        services: u64::try_from(loaded.definitions.len()).unwrap_or(u64::MAX),
+        warnings: loaded.warnings().map(ToString::to_string).collect(),
     }
 }
 

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 use tracing::{debug, error, info, warn};
 
-use super::{Asked, Leaving, REQUESTS, Running, Supervisor, control_socket};
+use super::{Asked, LOOK_LIMIT, Leaving, REQUESTS, Running, Supervisor, control_socket};
 use crate::{
     command::Runner,
     config::Loaded,
@@ -20,7 +21,7 @@ use crate::{
         configuration::{Source, missing_accounts},
         held::Held,
         keeper::Store,
-        listeners::{Share, Sockets},
+        listeners::{Gone, Share, Sockets},
         outcome::{ClientOutcome, Unserved},
         records::Records,
         startup::{self, Options, Runtime, StartError},
@@ -38,11 +39,14 @@ use crate::{
     },
 };
 
+/// systemd does not say when it has closed what it had in its store.
+const LET_GO_PACE: Duration = Duration::from_millis(1);
+
 /// Its members may use the control socket. Packages make it (systemd/sysusers.d/sleepingd.conf).
 const CONTROL_GROUP: &str = "sleepingd";
 
 impl Supervisor {
-    pub(super) fn bring_up(
+    pub(super) async fn bring_up(
         options: Options,
         runtime: Option<&Runtime>,
     ) -> Result<Self, StartError> {
@@ -86,6 +90,7 @@ impl Supervisor {
             held,
             exit_idle: None,
             asleep_since: None,
+            after_idle_exit: false,
             totals: Arc::default(),
             services: BTreeMap::new(),
             order: Vec::new(),
@@ -97,22 +102,26 @@ impl Supervisor {
             started: clock::now(),
             started_with: None,
         };
-        supervisor.begin(activated)?;
+        supervisor.after_idle_exit = supervisor.was_idle_exit();
+        supervisor.begin(activated).await?;
+        supervisor.after_idle_exit = false;
         Ok(supervisor)
     }
 
-    pub(super) fn begin(&mut self, activated: bool) -> Result<(), StartError> {
-        let names = self.sockets.names();
+    pub(super) async fn begin(&mut self, activated: bool) -> Result<(), StartError> {
+        let names = self.sockets.names(&[]);
+        // Under systemd it waits for the first section: a package has just been installed, and a
+        // service that fails until somebody has written one helps nobody.
+        let may_wait = activated || self.notifier.is_connected();
         let loaded = if activated {
             let configuration = self.source.load_anyhow(&names);
             self.caveats = configuration.caveats;
             configuration.loaded
+        } else if may_wait {
+            self.source.load_or_wait(&names)?
         } else {
             self.source.load(&names)?
         };
-        // Under systemd it waits for the first section: a package has just been installed, and a
-        // service that fails until somebody has written one helps nobody.
-        let may_wait = activated || self.notifier.is_connected();
         if loaded.definitions.is_empty() && !may_wait {
             let place = self.source.usual_file();
             return Err(StartError::NoService(place.display().to_string()));
@@ -125,7 +134,7 @@ impl Supervisor {
         let count = loaded.threads.unwrap_or_else(threads::default_count);
         self.common.threads = Threads::new(count);
         self.say_forgotten(&loaded);
-        let errors = self.apply(loaded);
+        let errors = self.apply(loaded, &[]).await;
         if activated {
             self.caveats.extend(errors);
         } else if !errors.is_empty() {
@@ -146,11 +155,16 @@ impl Supervisor {
         }
     }
 
-    /// Makes the running services those of the configuration. Says what could not be bound.
-    pub(super) fn apply(&mut self, loaded: Loaded) -> Vec<String> {
+    /// Makes the running services those of the configuration, with these generated units stopped.
+    /// Says what could not be bound.
+    pub(super) async fn apply(&mut self, loaded: Loaded, stopped: &[String]) -> Vec<String> {
         let definitions: Vec<Arc<Definition>> =
             loaded.definitions.into_iter().map(Arc::new).collect();
         let references: Vec<&Definition> = definitions.iter().map(Arc::as_ref).collect();
+        let gone = self.sockets.claim(&references, stopped, &self.notifier);
+        if !gone.is_empty() {
+            self.let_go(&gone).await;
+        }
         let allotment = self.sockets.allot(&references, &self.notifier);
         for error in &allotment.errors {
             error!("{error}");
@@ -177,6 +191,36 @@ impl Supervisor {
         }
         self.share_descriptors();
         allotment.errors
+    }
+
+    /// Has everybody close the duplicates of sockets that are gone, and waits for it: what they
+    /// were bound to is to be had again.
+    async fn let_go(&mut self, gone: &[Gone]) {
+        // They are brought again with what nobody claims then.
+        self.refusers.clear();
+        self.refusing.shutdown().await;
+        let mut waiting = Vec::new();
+        for running in self.services.values_mut() {
+            let Share { ids, sockets } = self.sockets.still_there(&running.listens);
+            if ids != running.listens {
+                running.listens = ids;
+                running.tell(Message::LetGo(sockets));
+                waiting.push(running.look());
+            }
+        }
+        // Those that leave have been told before to listen no more.
+        waiting.extend(self.leaving.values().map(|left| left.running.look()));
+        let closed = async {
+            for answer in waiting {
+                // Messages are read in their order. One that does not answer is seen below.
+                let _ = answer.await;
+            }
+            while !gone.iter().all(Gone::is_closed) {
+                tokio::time::sleep(LET_GO_PACE).await;
+            }
+        };
+        // Whoever binds what is still open says so.
+        let _ = timeout(LOOK_LIMIT, closed).await;
     }
 
     /// What is left for clients depends on how many services there are to look after.
@@ -220,8 +264,12 @@ impl Supervisor {
         let (to, inbox) = mpsc::unbounded_channel();
         let gauge = Gauge::new(&self.totals);
         let record = self.common.records.read(&definition.slug);
+        let mut begins_as = Arc::clone(&definition);
+        if self.after_idle_exit {
+            Arc::make_mut(&mut begins_as).auto_start = false;
+        }
         let mut actor = Actor::new(
-            &definition,
+            &begins_as,
             record,
             self.common.clone(),
             Arc::clone(&gauge),

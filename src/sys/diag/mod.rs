@@ -20,7 +20,7 @@ mod unix;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
 };
@@ -42,7 +42,7 @@ use self::{
     tcp::{inet_listener, inet_request},
     unix::{unix_listener, unix_request},
 };
-use crate::model::addr::canonical;
+use crate::model::{ListenAddr, addr::canonical};
 
 /// `NLMSG_GOODSIZE` is a page, but dumps come in up to 32 KiB at a time (netlink(7)).
 const BUFFER: usize = 32 * 1024;
@@ -110,6 +110,23 @@ impl Diag {
             Ok(()) => Ok(found),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Who would get a connection to a listener of this address.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn listening_at(&mut self, address: &ListenAddr) -> io::Result<Option<Listener>> {
+        let one_of_all = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        match address {
+            ListenAddr::Any(port) => self.tcp((Ipv4Addr::LOCALHOST, *port).into()),
+            ListenAddr::Tcp(at) => self.tcp(SocketAddr::new(one_of_all(at.ip()), at.port())),
+            ListenAddr::Unix(path) => self.unix(path),
         }
     }
 

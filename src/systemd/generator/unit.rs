@@ -10,6 +10,8 @@ use crate::model::{Definition, ListenAddr};
 pub struct Unit {
     /// Its file name.
     pub name: String,
+    /// Where it listens.
+    pub addr: ListenAddr,
     /// What is in the file.
     pub text: String,
 }
@@ -52,6 +54,9 @@ Documentation=man:sleepingd-generator(8) man:sleepingd.conf(5)
 {source}\
 # The daemon opened this address at a reload and holds it until it is stopped.
 ConditionPathExists=!%t/sleepingd/held/{name}
+# `systemctl stop sleepingd-sockets.target` closes it. Not of the service: that would make another
+# socket of it at each restart, and lose who waits.
+PartOf=sleepingd-sockets.target
 
 [Socket]
 ListenStream={stream}
@@ -68,7 +73,11 @@ TriggerLimitIntervalSec=0
             address = one_line(&addr.to_string()),
             slug = definition.slug,
         );
-        Some(Self { name, text })
+        Some(Self {
+            name,
+            addr: addr.clone(),
+            text,
+        })
     }
 }
 

@@ -55,7 +55,8 @@ keys! {
         meaning: "further proof of readiness: an HTTP 200 from there",
     }
 
-    /// Otherwise the first client wakes the backend.
+    /// Otherwise the first client wakes the backend. A start that follows an exit for EXIT_IDLE_TIME
+    /// does not count: it is for the sake of somebody else.
     AUTO_START: bool = values::flag {
         takes: "yes, no, true or false",
         default: "no",

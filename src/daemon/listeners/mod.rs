@@ -3,20 +3,29 @@
 //! The supervisor owns every listening socket of the process for as long as it runs; services get
 //! duplicates. So a socket that loses its section keeps its place (and resets whoever connects),
 //! and gets it back when the section comes back.
+//!
+//! An address may overlap another (a port of all addresses, and of one): what is to be closed is
+//! closed by everybody who has it before anything is bound. So there are two steps:
+//!
+//! ```text
+//! claim: who has what, and what is closed -> everybody lets go of that -> allot: bind, hand out
+//! ```
+
+mod bound;
+mod owned;
 
 use std::{collections::BTreeSet, os::fd::AsFd};
 
 use nix::sys::stat::fstat;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+pub(super) use self::owned::{Gone, SocketId};
+use self::owned::{Origin, Owned};
 use crate::{
-    model::{Definition, ListenAddr, ServiceName, Slug},
+    model::{Definition, ListenAddr, Slug},
     sys::{self, net::ListenSocket},
     systemd::{generator::unit_name, notify::Notifier, sockets::Named},
 };
-
-/// Names of ports that we bound, in systemd's descriptor store, begin so.
-const BOUND: &str = "bound.";
 
 /// Every listening socket there is.
 #[derive(Debug, Default)]
@@ -25,36 +34,12 @@ pub(super) struct Sockets {
     next: u64,
 }
 
-#[derive(Debug)]
-struct Owned {
-    id: SocketId,
-    socket: ListenSocket,
-    origin: Origin,
-    /// Whose it is.
-    claimed: Option<Slug>,
-    /// Its refuser knows of it: it was said that nobody claims it.
-    refused: bool,
-}
-
-/// Tells one listening socket from all others there have been, whatever their address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SocketId(u64);
-
 /// What one service listens on.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     pub(super) ids: Vec<SocketId>,
     /// Duplicates; the supervisor keeps the originals.
     pub(super) sockets: Vec<ListenSocket>,
-}
-
-/// Where a socket comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Origin {
-    /// From systemd's socket unit, by this name.
-    Inherited(String),
-    /// We bound it, for this address; it may be in systemd's store by that name.
-    Bound(ListenAddr),
 }
 
 /// Who gets what.
@@ -78,7 +63,7 @@ impl Sockets {
             match ListenSocket::from_fd(fd) {
                 Ok(socket) => {
                     let origin = match socket.listen_addr() {
-                        Ok(addr) if name.starts_with(BOUND) => Origin::Bound(addr),
+                        Ok(addr) if name.starts_with(bound::PREFIX) => Origin::Bound(addr),
                         _ => Origin::Inherited(name),
                     };
                     sockets.add(socket, origin, None);
@@ -100,10 +85,14 @@ impl Sockets {
         });
     }
 
-    /// The names of those that socket units made.
-    pub(super) fn names(&self) -> Vec<String> {
+    /// The names of those that socket units made, but for these units.
+    pub(super) fn names(&self, stopped: &[String]) -> Vec<String> {
         let names = self.all.iter().filter_map(|owned| match &owned.origin {
-            Origin::Inherited(name) => Some(name.clone()),
+            Origin::Inherited(name) => {
+                let unit = owned.generated_unit();
+                let stays = unit.is_none_or(|unit| !stopped.contains(&unit));
+                stays.then(|| name.clone())
+            }
             Origin::Bound(_) => None,
         });
         names.collect()
@@ -118,9 +107,18 @@ impl Sockets {
             .collect()
     }
 
-    /// Gives every definition its sockets: by the names of SOCKET, else by its slug or name, else
-    /// by address; and binds what is then missing. What we had bound and nobody wants is closed.
-    pub(super) fn allot(&mut self, definitions: &[&Definition], notifier: &Notifier) -> Allotment {
+    /// Says whose each socket is: by the names of SOCKET, else by the slug or name, else by the
+    /// address. Drops what we had bound and nobody wants, and what the generated units in `stopped`
+    /// had given: systemd has closed its end. If a section claims that, it is ours from now on.
+    ///
+    /// What was dropped: others may have it yet.
+    #[must_use]
+    pub(super) fn claim(
+        &mut self,
+        definitions: &[&Definition],
+        stopped: &[String],
+        notifier: &Notifier,
+    ) -> Vec<Gone> {
         for owned in &mut self.all {
             owned.claimed = None;
         }
@@ -130,7 +128,13 @@ impl Sockets {
         for definition in definitions {
             self.claim_by_address(definition);
         }
-        self.drop_unwanted(notifier);
+        self.take_over(definitions, stopped, notifier);
+        self.drop_unwanted(stopped, notifier)
+    }
+
+    /// Binds what a definition has said and nobody claimed for it, and gives every definition what
+    /// is its own. After [`Self::claim`], when nobody has any more what that dropped.
+    pub(super) fn allot(&mut self, definitions: &[&Definition], notifier: &Notifier) -> Allotment {
         let mut allotment = Allotment::default();
         for definition in definitions {
             let share = self.for_definition(definition, notifier, &mut allotment.errors);
@@ -139,6 +143,12 @@ impl Sockets {
         allotment.unclaimed = self.newly_unclaimed();
         allotment.held = self.held(definitions);
         allotment
+    }
+
+    /// Those of these sockets that are there still.
+    pub(super) fn still_there(&self, ids: &[SocketId]) -> Share {
+        let theirs = self.all.iter().filter(|owned| ids.contains(&owned.id));
+        Share::of(theirs)
     }
 
     fn held(&self, definitions: &[&Definition]) -> BTreeSet<String> {
@@ -221,15 +231,52 @@ impl Sockets {
         }
     }
 
-    fn drop_unwanted(&mut self, notifier: &Notifier) {
-        self.all.retain(|owned| match &owned.origin {
-            Origin::Bound(addr) if owned.claimed.is_none() => {
-                info!("{addr} is closed, no section listens there any more");
-                forget(addr, notifier);
-                false
+    /// A section that was renamed: systemd has stopped the unit with the old name, and can start
+    /// none with the new one while we run. A unix socket is made anew, for its path is gone.
+    fn take_over(&mut self, definitions: &[&Definition], stopped: &[String], notifier: &Notifier) {
+        for owned in &mut self.all {
+            let is_stopped = owned
+                .generated_unit()
+                .is_some_and(|unit| stopped.contains(&unit));
+            let mut mine = definitions
+                .iter()
+                .filter(|definition| owned.claimed.as_ref() == Some(&definition.slug));
+            let addr = mine.find_map(|definition| {
+                let tcp = |addr: &&ListenAddr| !matches!(addr, ListenAddr::Unix(_));
+                let mut its = definition.listen.iter().filter(tcp);
+                its.find(|addr| owned.serves(addr))
+            });
+            if let (true, Some(addr)) = (is_stopped, addr) {
+                bound::keep(addr, &owned.socket, notifier);
+                owned.origin = Origin::Bound(addr.clone());
             }
-            _ => true,
+        }
+    }
+
+    fn drop_unwanted(&mut self, stopped: &[String], notifier: &Notifier) -> Vec<Gone> {
+        let unwanted = |owned: &Owned| match &owned.origin {
+            Origin::Bound(_) => owned.claimed.is_none(),
+            Origin::Inherited(_) => {
+                let unit = owned.generated_unit();
+                unit.is_some_and(|unit| stopped.contains(&unit))
+            }
+        };
+        let mut gone = Vec::new();
+        self.all.retain(|owned| {
+            if !unwanted(owned) {
+                return true;
+            }
+            match &owned.origin {
+                Origin::Bound(addr) => {
+                    info!("{addr} is closed, no section listens there any more");
+                    bound::forget(addr, notifier);
+                }
+                Origin::Inherited(_) => info!("{} is closed, its unit is gone", owned.describe()),
+            }
+            gone.extend(owned.gone());
+            false
         });
+        gone
     }
 
     fn for_definition(
@@ -249,7 +296,7 @@ impl Sockets {
                     .iter()
                     .any(|o| o.claimed.as_ref() == Some(&definition.slug));
             if !covered && !by_name {
-                match bind(addr, notifier) {
+                match bound::bind(addr, notifier) {
                     Ok(socket) => {
                         let origin = Origin::Bound(addr.clone());
                         self.add(socket, origin, Some(definition.slug.clone()));
@@ -263,13 +310,8 @@ impl Sockets {
                 }
             }
         }
-        let mine = self
-            .all
-            .iter()
-            .filter(|o| o.claimed.as_ref() == Some(&definition.slug));
-        let mine = mine.filter_map(|owned| Some((owned.id, owned.duplicate()?)));
-        let (ids, sockets) = mine.unzip();
-        Share { ids, sockets }
+        let mine = |owned: &&Owned| owned.claimed.as_ref() == Some(&definition.slug);
+        Share::of(self.all.iter().filter(mine))
     }
 
     fn newly_unclaimed(&mut self) -> Vec<ListenSocket> {
@@ -284,117 +326,24 @@ impl Sockets {
                 );
             }
         }
-        self.all_unclaimed()
-    }
-
-    /// Duplicates of those that nobody claims.
-    pub(super) fn all_unclaimed(&self) -> Vec<ListenSocket> {
         let unclaimed = self.all.iter().filter(|owned| owned.claimed.is_none());
         unclaimed.filter_map(Owned::duplicate).collect()
     }
 
-    /// Closes what these generated units gave and nobody claims: systemd has stopped them, and the
-    /// ports are to be closed. Says which they were.
-    pub(super) fn release(&mut self, units: &[String]) -> Vec<String> {
-        let mut released = Vec::new();
-        self.all.retain(|owned| {
-            let unit = owned.generated_unit().filter(|_| owned.claimed.is_none());
-            match unit.filter(|unit| units.contains(unit)) {
-                Some(unit) => {
-                    info!("{} is closed, its unit is gone", owned.describe());
-                    released.push(unit);
-                    false
-                }
-                None => true,
-            }
-        });
-        released
-    }
-
     /// Removes the unix sockets that we bound; the process ends, and nobody listens there.
     pub(super) fn remove_paths(&self) {
-        let bound = self.all.iter().filter_map(|owned| match &owned.origin {
-            Origin::Bound(ListenAddr::Unix(path)) => Some(path),
-            _ => None,
-        });
-        for path in bound {
-            // Gone already, or the directory is: either way it is not in anybody's way.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-impl Owned {
-    /// The name of the generated unit that gave it, if one did: its name is the slug then.
-    fn generated_unit(&self) -> Option<String> {
-        let Origin::Inherited(name) = &self.origin else {
-            return None;
-        };
-        let slug = ServiceName::new(name.as_str()).slug()?;
-        let addr = self.socket.listen_addr().ok()?;
-        (slug.as_str() == name).then(|| unit_name(&slug, &addr))
-    }
-
-    fn serves(&self, addr: &ListenAddr) -> bool {
-        self.socket.serves(addr).unwrap_or(false)
-    }
-
-    fn describe(&self) -> String {
-        let at = self
-            .socket
-            .listen_addr()
-            .map_or_else(|e| e.to_string(), |addr| addr.to_string());
-        match &self.origin {
-            Origin::Inherited(name) => format!("'{name}' ({at})"),
-            Origin::Bound(_) => at,
-        }
-    }
-
-    fn duplicate(&self) -> Option<ListenSocket> {
-        let duplicate = self.socket.as_fd().try_clone_to_owned();
-        duplicate
-            .map_err(|e| e.to_string())
-            .and_then(|fd| ListenSocket::from_fd(fd).map_err(|e| e.to_string()))
-            .inspect_err(|e| error!("the socket {} cannot be used: {e}", self.describe()))
-            .ok()
-    }
-}
-
-fn bind(addr: &ListenAddr, notifier: &Notifier) -> std::io::Result<ListenSocket> {
-    let socket = ListenSocket::bind(addr)?;
-    // So that a restart does not close the port, and nobody is refused meanwhile.
-    if let Err(e) = notifier.store(&stored_name(addr), socket.as_fd()) {
-        warn!("{addr} will be closed for a moment at the next restart: {e}");
-    }
-    Ok(socket)
-}
-
-fn forget(addr: &ListenAddr, notifier: &Notifier) {
-    if let Err(e) = notifier.remove(&stored_name(addr)) {
-        warn!("{addr} stays in the descriptor store: {e}");
-    }
-}
-
-/// FDNAME= has no colon, and at most 255 characters (sd_pid_notify_with_fds(3)).
-fn stored_name(addr: &ListenAddr) -> String {
-    let readable: String = addr
-        .to_string()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '.' {
-                c
-            } else {
-                '_'
+        for owned in &self.all {
+            if let Origin::Bound(addr) = &owned.origin {
+                bound::remove_path(addr);
             }
-        })
-        .take(200)
-        .collect();
-    // Two unix paths may read alike now; a hash that is the same in every build tells them apart.
-    let hash = addr
-        .to_string()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("{BOUND}{readable}.{hash:016x}")
+        }
+    }
+}
+
+impl Share {
+    fn of<'a>(all: impl Iterator<Item = &'a Owned>) -> Self {
+        let duplicates = all.filter_map(|owned| Some((owned.id, owned.duplicate()?)));
+        let (ids, sockets) = duplicates.unzip();
+        Self { ids, sockets }
+    }
 }
