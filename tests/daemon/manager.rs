@@ -8,6 +8,10 @@ use std::{
 
 use crate::harness::{Call, Server, Stage};
 
+/// Which sockets start the daemon, and which were generated for it.
+const TRIGGERS: &str = "show --property=TriggeredBy --value sleepingd.service";
+const GENERATED: &str = "show --property=Id,LoadState,ActiveState,FragmentPath sleepingd-*.socket";
+
 /// A user's home, so that no daemon and no file of the machine are in the way.
 struct User<'a> {
     stage: &'a Stage,
@@ -158,20 +162,25 @@ fn stop_has_systemd_stop_the_daemon_with_the_sockets_that_would_start_it_again()
     let section = format!("[Web]\nPORT={front}\nTARGET={}\n", stage.address());
     let user = User::new(&stage, &section);
     let mut daemon = stage.daemon(&section);
-    let triggers = "show --property=TriggeredBy --value sleepingd.service";
 
     let stopping = user.begins(&["stop"]);
-    user.asked(triggers)
+    user.asked(TRIGGERS)
         .does("echo a.socket timer.timer b.socket")
         .ends();
-    let systemctl = user.asked("stop a.socket b.socket sleepingd.service");
+    // Generated, open, and without a file by now.
+    let lost = ["Id=c.socket", "LoadState=not-found", "ActiveState=active"].join("\\n");
+    user.asked(GENERATED)
+        .does(&format!("printf '{lost}\\n'"))
+        .ends();
+    let systemctl = user.asked("stop a.socket b.socket c.socket sleepingd.service");
     assert_eq!(daemon.stop(), Some(0));
     systemctl.succeeds().ends();
     let line = format!("Web (port {front}) stopped\n");
     ended(&stopping.wait_with_output().unwrap(), 0, &line);
 
     let again = user.begins(&["stop"]);
-    user.asked(triggers).does("echo").ends();
+    user.asked(TRIGGERS).does("echo").ends();
+    user.asked(GENERATED).does("echo").ends();
     user.asked("stop sleepingd.service").succeeds().ends();
     let line = format!("Web (port {front}) already stopped\n");
     ended(&again.wait_with_output().unwrap(), 0, &line);
@@ -188,9 +197,8 @@ fn stop_does_not_say_that_a_daemon_has_stopped_which_systemd_does_not_know() {
     );
     let _daemon = stage.daemon(&section);
     let stopping = user.begins(&["stop"]);
-    user.asked("show --property=TriggeredBy --value sleepingd.service")
-        .does("echo")
-        .ends();
+    user.asked(TRIGGERS).does("echo").ends();
+    user.asked(GENERATED).does("echo").ends();
     user.asked("stop sleepingd.service").succeeds().ends();
     let output = stopping.wait_with_output().unwrap();
     ended(&output, 1, "");
