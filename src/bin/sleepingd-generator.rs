@@ -51,6 +51,13 @@ fn write(directory: &std::path::Path) -> ExitCode {
     let (loaded, wrong) = daemon::load_for_generator(scope);
     let units = generator::units(&loaded.definitions);
     log(scope, &wrong);
+    if wrong.is_empty() && !units.is_empty() {
+        // Else a file that is broken before the first client has come would cost its ports. Where
+        // that cannot be kept so early, the units are as good.
+        if let Err(why) = daemon::keep_first_good(scope) {
+            log(scope, &[why]);
+        }
+    }
     match generator::write(directory, &units) {
         Ok(()) => ExitCode::SUCCESS,
         Err(errors) => {

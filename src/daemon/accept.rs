@@ -8,7 +8,7 @@
 use std::{
     future::poll_fn,
     io,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -116,13 +116,18 @@ impl Listeners {
         }
     }
 
-    /// Somebody who waits already. Nobody is woken when the next one comes.
-    pub(super) fn accept_now(&mut self) -> Option<Accepted> {
-        match self.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(accepted)) => Some(accepted),
-            // An error that lasts is met again by whoever listens on.
-            Poll::Ready(Err(_)) | Poll::Pending => None,
-        }
+    /// Somebody who waits already.
+    pub(super) fn accept_now(&self) -> Option<Accepted> {
+        let mut waiting = self.sockets.iter();
+        waiting.find_map(|socket| {
+            loop {
+                match socket.accept_now() {
+                    Err(e) if of_one_connection(&e) => {}
+                    // An error that lasts is met again by whoever listens on.
+                    done => return done.ok(),
+                }
+            }
+        })
     }
 
     /// Somebody who was accepted cannot be watched: the next one would be lost as well.
@@ -213,4 +218,24 @@ fn of_one_connection(error: &io::Error) -> bool {
                 | c::EPERM
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ListenAddr;
+
+    #[tokio::test]
+    async fn who_waits_already_is_accepted_without_waiting_for_the_next() {
+        let anywhere = ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
+        let socket = ListenSocket::bind(&anywhere).unwrap();
+        let Ok(ListenAddr::Tcp(at)) = socket.listen_addr() else {
+            panic!("it is no TCP socket")
+        };
+        let listeners = Listeners::new(vec![socket]).unwrap();
+        assert!(listeners.accept_now().is_none());
+        let clients = [(); 2].map(|()| std::net::TcpStream::connect(at).unwrap());
+        assert!(clients.iter().all(|_| listeners.accept_now().is_some()));
+        assert!(listeners.accept_now().is_none());
+    }
 }

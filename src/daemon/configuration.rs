@@ -5,7 +5,10 @@
 //! ending would only bring it back: it serves the last good files, else the sections that are
 //! sound.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tracing::{error, warn};
 
@@ -103,13 +106,31 @@ pub fn keep_as_last_good(scope: Scope) -> Result<(), String> {
         Err(e) if e.is_absence() => Vec::new(),
         Err(e) => return Err(unread(e, &[], scope).to_string()),
     };
+    let Some(runtime) = scope.runtime() else {
+        return Ok(());
+    };
+    fs::create_dir_all(&runtime).map_err(|e| format!("{}: {e}", runtime.display()))?;
     let source = Source {
         explicit: None,
         scope,
-        runtime: scope.runtime().filter(|runtime| runtime.is_dir()),
+        runtime: Some(runtime),
     };
     source.keep(&files);
     Ok(())
+}
+
+/// The same, for a generator whose files are sound, and only where nothing is kept yet: at boot,
+/// when sockets are opened and no daemon may run for long. Later it is for who puts files into
+/// effect to say which are good.
+///
+/// # Errors
+/// As [`keep_as_last_good`].
+pub fn keep_first_good(scope: Scope) -> Result<(), String> {
+    let kept = scope.runtime().map(|runtime| runtime.join(LAST_GOOD));
+    match kept {
+        Some(kept) if !kept.exists() => keep_as_last_good(scope),
+        _ => Ok(()),
+    }
 }
 
 /// Reads and checks the files, as a generator does. No file is no error: there is nothing to make.
@@ -330,7 +351,7 @@ impl Source {
 
     fn last_good(&self) -> Option<Vec<SourceFile>> {
         let path = self.last_good_file()?;
-        let json = std::fs::read(&path).ok()?;
+        let json = fs::read(&path).ok()?;
         serde_json::from_slice(&json)
             .inspect_err(|e| warn!("{}: left out, {e}", path.display()))
             .ok()

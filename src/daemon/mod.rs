@@ -42,8 +42,8 @@ mod threads;
 
 pub use crate::model::Scope;
 pub use configuration::{
-    ConfigurationError, check_for_generator, keep_as_last_good, load_for_foreground,
-    load_for_generator, missing_accounts,
+    ConfigurationError, check_for_generator, keep_as_last_good, keep_first_good,
+    load_for_foreground, load_for_generator, missing_accounts,
 };
 pub use held::{forget_held, held_units};
 pub use startup::{Options, StartError};

@@ -28,6 +28,14 @@ impl Listener {
         Ok(Self(registered?))
     }
 
+    /// A client that waits already, whether the runtime has heard of it or not.
+    ///
+    /// # Errors
+    /// Those of [`ListenSocket::accept`]; `WouldBlock` when nobody waits.
+    pub fn accept_now(&self) -> io::Result<Accepted> {
+        self.0.get_ref().accept()
+    }
+
     /// The next client, once there is one.
     ///
     /// # Errors

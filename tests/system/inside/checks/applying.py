@@ -7,7 +7,7 @@ import socket
 from checks import check
 from checks.sockets import inode, refused, section, state, unit
 from harness import (
-    CONFIG, DAEMON, SOCKETS, UNITS, ask, connect, main_pid, port, promise, run, show, systemctl,
+    CONFIG, DAEMON, SOCKETS, UNITS, ask, fate_of_a_client, main_pid, port, promise, run, show, systemctl,
     until,
 )
 
@@ -166,6 +166,23 @@ def a_file_that_is_being_written_closes_no_port(machine):
 
 
 @check
+def a_file_that_breaks_before_the_first_client_has_come_closes_no_port(machine):
+    """Sockets alone, as after boot: no daemon has run that would have kept a good file."""
+    listen = port()
+    text = section(machine, "web", listen)
+    machine.write(text)
+    systemctl("daemon-reload")
+    systemctl("start", SOCKETS)
+    before = inode(listen)
+    machine.write(text.replace("TARGET=", "TARGET=nonsense "))
+    systemctl("daemon-reload")
+    promise(inode(listen) == before, "it was closed")
+    machine.write(text)
+    systemctl("daemon-reload")
+    promise(ask(listen).startswith("web "), "it is not served")
+
+
+@check
 def the_last_section_goes_when_that_is_applied(machine):
     listen = port()
     machine.write("EXIT_IDLE_TIME=1ms\nIDLE_TIME=1ms\n" + section(machine, "web", listen))
@@ -298,7 +315,7 @@ def apply_and_idle_exits_do_not_trip_over_each_other(machine):
         wanted = turn % 2 == 0
         machine.write(head + (text("more", more) if wanted else ""))
         # Has the daemon started, and exit at once.
-        connect(listen).close()
+        fate_of_a_client(listen)
         said = apply()
         promise(bool(inode(more)) == wanted, f"turn {turn}: it said {said}")
     exits = machine.journal.all("everything has slept")
