@@ -21,6 +21,7 @@ import time
 PATIENCE = 20.0
 
 BACKEND = "/opt/sleepingd-tests/backend"
+WITNESS = "/opt/sleepingd-tests/witness"
 PROJECT = "/opt/sleepingd-tests/project"
 CONFIG = "/etc/sleepingd/sleepingd.conf"
 UNITS = "/etc/systemd/system"
@@ -153,6 +154,15 @@ def fate_of_a_client(to):
         return "reset"
     with client:
         return fate(client)
+
+
+def witness(*words):
+    """A client that the end of the machine does not end; see `witness`. Returns when it is ready."""
+    # Without the usual dependencies it is in no job of the shutdown, and lives until all is killed.
+    run(
+        "systemd-run", "--unit=sleepingd-tests-witness", "--service-type=notify",
+        "--property=DefaultDependencies=no", WITNESS, *words,
+    )
 
 
 # === the journal ===
