@@ -10,12 +10,36 @@ failed=0
 # The processes of the machines that run, by name, and when each was switched on.
 declare -A running began
 
+# What the machines have of the control groups: a group of their own for each, below ours. Two of them
+# in one would take each other's services for their own, and kill them.
+group=sleepingd-${work##*/}
+
 # However a run ends, no machine stays behind: timeout passes SIGTERM on, and kills what ignores it.
 # shellcheck disable=SC2317,SC2329 # the trap calls it
 leave() {
     local process
     for process in "${running[@]}"; do kill "$process" 2>/dev/null && wait "$process"; done || true
+    find "${trees[@]}" -depth -type d -path "*/$group-*" -exec rmdir {} + 2>/dev/null || true
     rm -rf "$work"
+}
+
+# The hierarchies in which systemd keeps its units; a pure and a hybrid host have other ones.
+trees=()
+for tree in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+    if [[ -e $tree/cgroup.procs ]]; then trees+=("$tree"); fi
+done
+
+# enter_group NAME: puts the calling shell there.
+enter_group() {
+    local tree ours
+    for tree in "${trees[@]}"; do
+        case $tree in
+        */systemd) ours=$(sed -n 's/^[0-9]*:name=systemd://p' /proc/self/cgroup) ;;
+        *) ours=$(sed -n 's/^0:://p' /proc/self/cgroup) ;;
+        esac
+        mkdir "$tree$ours/$1"
+        echo "$BASHPID" >"$tree$ours/$1/cgroup.procs"
+    done
 }
 
 # leave_nothing_behind: cleans up at the end, and at signals.
@@ -63,13 +87,15 @@ install_program() {
 boot() {
     local name=$1 machine=$2 limit=$3 unified=$4
     shift 4
-    began[$name]=$SECONDS
+    began[$name]=$EPOCHSECONDS
     # Not registered, in no scope of its own: the host need not run systemd.
-    env ${unified:+SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=$unified} \
-        timeout --kill-after=20 "$limit" \
-        systemd-nspawn --quiet --register=no --keep-unit --private-network "$@" \
-        --directory="$machine" --machine="sleepingd-$name" --boot \
-        </dev/null >"$work/$name.boot.log" 2>&1 &
+    (
+        enter_group "$group-$name"
+        exec env ${unified:+SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=$unified} \
+            timeout --kill-after=20 "$limit" \
+            systemd-nspawn --quiet --register=no --keep-unit --private-network "$@" \
+            --directory="$machine" --machine="sleepingd-$name" --boot
+    ) </dev/null >"$work/$name.boot.log" 2>&1 &
     running[$name]=$!
 }
 
@@ -81,7 +107,10 @@ off() {
     wait "${running[$name]}" || status=$?
     unset "running[$name]"
     judge "$name" "$machine" "$status"
-    echo "($((SECONDS - ${began[$name]})) s from switching on to off)"
+    # Its last word was said when it was off, however much later that is looked at.
+    local ended
+    ended=$(stat --format=%Y "$work/$name.boot.log")
+    echo "($((ended - ${began[$name]})) s from switching on to off)"
     rm -rf "$machine"
 }
 
