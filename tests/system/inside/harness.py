@@ -84,6 +84,12 @@ def main_pid():
     return int(show(DAEMON, "MainPID"))
 
 
+def draining():
+    """The daemon has been told to end, knows whether to stop or to restart, and waits for clients."""
+    shown = systemctl("show", "--property=SubState,StatusText", DAEMON).stdout
+    return "SubState=stop-sigterm" in shown and "StatusText=ending: " in shown
+
+
 def until(what, look, timeout=PATIENCE):
     """Looks until `look()` is true and returns what it said. Only for what no event announces."""
     end = time.monotonic() + timeout

@@ -7,7 +7,8 @@ from harness import BACKEND, DAEMON, SCRATCH, UNITS, ask, port, systemctl, witne
 
 @at_the_end(
     "at_power_off_stop_cmd_finds_its_backend_alive",
-    "at_power_off_a_woken_unit_is_stopped",
+    "at_power_off_a_unit_that_systemd_would_leave_is_stopped",
+    "at_power_off_a_connection_to_that_unit_finishes",
     "at_power_off_an_open_connection_finishes_before_stop_cmd_runs",
     "at_power_off_the_ports_are_closed",
 )
@@ -21,8 +22,10 @@ def leave_awake(machine, directory):
     web = web.replace(f"> {machine.reports.path}", "> /dev/null")
     with open(f"{UNITS}/{UNIT}", "w") as file:
         file.write(
+            # Most units systemd stops by itself, which would show nothing of the daemon.
+            f"[Unit]\nDefaultDependencies=no\n"
             f"[Service]\nType=exec\nExecStart={BACKEND} {backs[1]} unit\n"
-            f"ExecStop=/bin/touch {directory}/at_power_off_a_woken_unit_is_stopped\n"
+            f"ExecStop=/bin/touch {directory}/at_power_off_a_unit_that_systemd_would_leave_is_stopped\n"
         )
     machine.write(web + f"[unit]\nPORT={other}\nUNIT={UNIT}\nTARGET=127.0.0.1:{backs[1]}\n")
     systemctl("daemon-reload")
@@ -30,5 +33,6 @@ def leave_awake(machine, directory):
     ask(other)
     witness(
         directory, f"{listen}=at_power_off_an_open_connection_finishes_before_stop_cmd_runs",
+        f"{other}=at_power_off_a_connection_to_that_unit_finishes",
         f"--while={SCRATCH}/web.pid", "--closed=at_power_off_the_ports_are_closed",
     )

@@ -8,8 +8,8 @@ import time
 from checks import check
 from checks.ready_made import UNIT, active, unit
 from harness import (
-    DAEMON, SOCKETS, UNIT_STARTED, UNITS, alive, ask, connect, fate, main_pid, pid_of, port, promise,
-    run, say, show, systemctl, until,
+    DAEMON, SOCKETS, UNIT_STARTED, UNITS, alive, ask, connect, draining, fate, main_pid, pid_of, port,
+    promise, run, say, show, systemctl, until,
 )
 
 KINDS = ("web", "unit")
@@ -69,11 +69,6 @@ def pair(machine, head="", **keys):
 
 def crash():
     systemctl("kill", "--kill-who=main", "--signal=KILL", DAEMON)
-
-
-def draining():
-    """The daemon has been told to end, and has not."""
-    return show(DAEMON, "SubState") == "stop-sigterm"
 
 
 @check
@@ -162,7 +157,7 @@ def an_open_connection_keeps_the_daemon_from_an_exit_when_idle(machine):
 def go_on(machine, clients, verb):
     """Open connections are of use while the daemon ends, and it ends when they do."""
     systemctl(verb, "--no-block", DAEMON)
-    until("the daemon is told to end", draining)
+    until("the daemon waits for its clients", draining)
     for number in range(50):
         for kind, client in clients.items():
             promise(say(client, f"{number}").endswith(f" {number}"), f"{kind} was cut")

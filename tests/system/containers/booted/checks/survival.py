@@ -5,8 +5,8 @@ import contextlib
 from checks import check
 from checks.engine import containers
 from harness import (
-    DAEMON, SOCKETS, UNIT_STARTED, ask, connect, main_pid, port, promise, run, say, show, systemctl,
-    until,
+    DAEMON, SOCKETS, UNIT_STARTED, ask, connect, draining, main_pid, port, promise, run, say, show,
+    systemctl, until,
 )
 
 
@@ -51,11 +51,7 @@ class Served:
 def go_on(clients, verb):
     """Open connections are of use while the daemon ends, and it ends when they do."""
     systemctl(verb, "--no-block", DAEMON)
-
-    def draining():
-        return show(DAEMON, "SubState") == "stop-sigterm"
-
-    until("the daemon is told to end", draining)
+    until("the daemon waits for its clients", draining)
     for number in range(20):
         for name, client in clients.items():
             promise(say(client, f"{number}").endswith(f" {number}"), f"{name} was cut")
