@@ -73,8 +73,11 @@ install_program() {
     install -D -m 644 "$top"/systemd/user/sleepingd* -t "$machine/usr/lib/systemd/user/"
     install -D -m 644 "$top"/systemd/libpod-.scope.d/* \
         -t "$machine/usr/lib/systemd/system/libpod-.scope.d/"
-    install -D -m 644 "$top"/systemd/user/libpod-.scope.d/* \
-        -t "$machine/usr/lib/systemd/user/libpod-.scope.d/"
+    local scope
+    for scope in libpod podman; do
+        install -D -m 644 "$top/systemd/user/$scope-.scope.d"/* \
+            -t "$machine/usr/lib/systemd/user/$scope-.scope.d/"
+    done
     install -D -m 755 "$bin/sleepingd-generator" -t "$machine/usr/lib/systemd/system-generators/"
     mkdir -p "$machine/usr/lib/systemd/user-generators"
     ln -s ../system-generators/sleepingd-generator "$machine/usr/lib/systemd/user-generators/"
