@@ -103,7 +103,10 @@ fn with_value(name: String, arg: &Arg) -> String {
 fn value(arg: &Arg) -> String {
     let words = arg.get_possible_values();
     if !words.is_empty() {
-        let words: Vec<String> = words.iter().map(|word| roff::bold(word.get_name())).collect();
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| roff::bold(word.get_name()))
+            .collect();
         return words.join("|");
     }
     let names = arg.get_value_names().unwrap_or_default();
