@@ -54,7 +54,12 @@ fn usage(command: &Command) -> String {
         .chain(positional)
         .map(|arg| {
             let again = if repeats(arg) { "..." } else { "" };
-            format!(" [{}]{again}", shortest(arg))
+            let word = shortest(arg);
+            if arg.is_required_set() {
+                format!(" {word}{again}")
+            } else {
+                format!(" [{word}]{again}")
+            }
         })
         .collect()
 }
@@ -94,7 +99,16 @@ fn with_value(name: String, arg: &Arg) -> String {
     }
 }
 
+/// What stands for its value: the few words that it may be, or a name.
 fn value(arg: &Arg) -> String {
+    let words = arg.get_possible_values();
+    if !words.is_empty() {
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| roff::bold(word.get_name()))
+            .collect();
+        return words.join("|");
+    }
     let names = arg.get_value_names().unwrap_or_default();
     let names: Vec<&str> = names.iter().map(clap::builder::Str::as_str).collect();
     roff::italic(&names.join(" "))

@@ -5,6 +5,7 @@ import grp
 import os
 import pwd
 import re
+import shutil
 import stat
 
 from harness import (
@@ -18,15 +19,15 @@ STATE = "/run/packages-test"
 
 # Whatever is under these belongs to the machine, to dpkg, or to these tests.
 NOT_OURS = re.compile(
-    r"^/(var/(log|cache|lib/(dpkg|apt|systemd|sleepingd-tests))|run/(systemd|packages-test|log|udev|dbus)"
+    r"^/(var/(log|cache|tmp/systemd-private-|lib/(dpkg|apt|systemd|sleepingd-tests))|run/(systemd|packages-test|log|udev|dbus)"
     r"|etc/(group|gshadow|passwd|shadow|subuid|subgid)[-]?$|opt|usr/lib/python3|usr/share/python3"
     r"|etc/ld.so.cache|var/lib/systemd|run/(utmp|motd|lock)|etc/\.pwd\.lock)"
 )
 
 
-def package(name):
-    """The one package in this directory."""
-    (path,) = glob.glob(f"{PACKAGES}/{name}/*.deb")
+def package(name, kind="deb"):
+    """The one package of this kind in this directory."""
+    (path,) = glob.glob(f"{PACKAGES}/{name}/*.{kind}")
     return path
 
 
@@ -125,6 +126,31 @@ def a_new_machine(run):
         run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
             "sleepingctl", "status", ok=(77,))
 
+    def members_of_the_group_may_reload_and_restart_the_service_and_others_may_not():
+        run("useradd", "--no-create-home", "--groups", "sleepingd", "member")
+        run("useradd", "--no-create-home", "stranger")
+
+        def asks(user, *words):
+            """Whether systemd does what this user asks for, and what it says."""
+            done = run(
+                "runuser", "-u", user, "--", "systemctl", "--no-ask-password", *words, ok=None
+            )
+            return done.returncode == 0, done.stderr.strip()
+
+        for verb in ("reload", "restart"):
+            may, said = asks("member", verb, DAEMON)
+            promise(may, f"a member may not {verb}: {said}")
+            may, said = asks("stranger", verb, DAEMON)
+            promise(not may, f"a stranger may {verb}")
+            # Not for a reason of some other kind, such as that nobody could be asked.
+            promise("authentication required" in said.lower(), f"a stranger was told: {said}")
+        for words in (("stop", DAEMON), ("restart", "systemd-logind.service"), ("daemon-reload",)):
+            may, _ = asks("member", *words)
+            promise(not may, f"a member may {' '.join(words)}")
+        promise(show(DAEMON, "ActiveState") == "active", "somebody has stopped it")
+        for user in ("member", "stranger"):
+            run("userdel", user)
+
     def an_edited_file_takes_effect_with_one_command():
         write(CONFIG, section)
         said = run("sleepingctl", "apply").stdout
@@ -197,6 +223,7 @@ def a_new_machine(run):
         a_first_installation_runs_the_daemon_and_fails_no_unit,
         everything_is_where_it_belongs,
         the_group_is_made_and_no_user,
+        members_of_the_group_may_reload_and_restart_the_service_and_others_may_not,
         an_edited_file_takes_effect_with_one_command,
         a_reload_with_errors_fails_and_one_without_does_not,
         an_upgrade_keeps_the_file_the_port_and_the_backend_and_drains_connections,
@@ -275,4 +302,119 @@ def from_sleeping_beauty(run):
     ]
 
 
-STORIES = [a_new_machine, from_sleeping_beauty]
+# What Fedora's systemd has, and Debian's has not. The second half is what its package does at the
+# end of a transaction, by triggers of rpm.
+HELPER = "/usr/lib/systemd/systemd-update-helper"
+HELPER_TEXT = """#!/bin/sh
+verb=$1
+shift
+case $verb in
+install-system-units) systemctl --no-reload preset "$@" ;;
+remove-system-units) systemctl --no-reload disable --now "$@" ;;
+mark-restart-system-units)
+    for unit in "$@"; do systemctl set-property "$unit" Markers=+needs-restart; done
+    ;;
+esac
+"""
+
+
+def of_rpm(run):
+    """The same machine with rpm: what its packages are made of is there, but it does not know."""
+    front, back = port(), port()
+    seen = {}
+    section = (
+        "DRAIN_TIMEOUT=2\n"
+        f"[Hello]\nPORT={front}\nTARGET=127.0.0.1:{back}\n"
+        f'START_CMD="{BACKEND} {back} hello --pidfile {STATE}/pid &"\n'
+        f'STOP_CMD="kill $(cat {STATE}/pid) && touch {STATE}/stopped"\n'
+    )
+
+    def transaction(*words):
+        done = run("rpm", "--nodeps", "--nosignature", *words, timeout=140)
+        promise("scriptlet failed" not in done.stderr, f"rpm said {done.stderr}")
+        run("systemd-sysusers")
+        systemctl("daemon-reload")
+        systemctl("reload-or-restart", "--marked")
+
+    def verified():
+        """What rpm finds changed."""
+        return run("rpm", "--verify", "--nodeps", "sleepingd", ok=None).stdout.splitlines()
+
+    def listener():
+        """The socket that listens at the port, whoever has it."""
+        return re.findall(r"\bino:(\d+)", run("ss", "-ltnHe", f"sport = :{front}").stdout)
+
+    def upgraded(name, version):
+        """What runs and what was written stay; the daemon is another one."""
+        daemon, socket = main_pid(), listener()
+        promise(len(socket) == 1, f"listening: {socket}")
+        with connect(front) as client:
+            promise(pid_of(say(client, "before")) == seen["backend"], "another backend")
+            transaction("--upgrade", package(name, "rpm"))
+            promise(fate(client) in ("reset", "closed"), "somebody spoke")
+        said = run("rpm", "--query", "sleepingd").stdout
+        promise(said.startswith(f"sleepingd-{version}-"), said)
+        promise(main_pid() not in (0, daemon), "the daemon was not restarted")
+        promise(alive(seen["backend"]), "the backend was stopped")
+        promise(pid_of(ask(front)) == seen["backend"], "the backend is another one")
+        promise(not os.path.exists(f"{STATE}/stopped"), "STOP_CMD ran")
+        promise(listener() == socket, f"the port was closed: {socket}, then {listener()}")
+        promise(read(CONFIG) == section, "the configuration was changed")
+        no_unit_has_failed()
+
+    def an_rpm_installs_and_enables_what_the_presets_say():
+        # Nothing of the stories before.
+        shutil.rmtree(STATE, ignore_errors=True)
+        os.makedirs(STATE)
+        write(HELPER, HELPER_TEXT)
+        os.chmod(HELPER, 0o755)
+        transaction("--install", package("new", "rpm"))
+        promise(verified() == [], f"rpm --verify: {verified()}")
+        promise(systemctl("is-enabled", DAEMON).stdout.strip() == "enabled", "not enabled")
+        other = systemctl("is-enabled", SOCKETS, ok=None).stdout.strip()
+        promise(other == "disabled", f"{SOCKETS} is {other}")
+        promise(main_pid() == 0, "the daemon was started, which is not for an .rpm to do")
+        # Written before the start, so that the port is a unit's.
+        write(CONFIG, section)
+        systemctl("daemon-reload")
+        systemctl("start", DAEMON)
+        seen["backend"] = pid_of(ask(front))
+
+    def an_upgrade_of_the_rpm_restarts_the_daemon_and_keeps_port_backend_and_file():
+        upgraded("newer", "2.0.1")
+        promise(not os.path.exists(f"{CONFIG}.rpmnew"), "its own file is no other, and yet beside ours")
+
+    def an_upgrade_of_the_rpm_puts_another_configuration_beside_an_edited_one():
+        upgraded("newest", "2.0.2")
+        promise("a word that is new" in read(f"{CONFIG}.rpmnew"), "it is not that of the package")
+        (changed,) = verified()
+        promise(re.fullmatch(r"S\S*5\S*\s+c " + re.escape(CONFIG), changed), f"changed: {changed}")
+
+    def an_erased_rpm_leaves_nothing_running_and_the_edited_file():
+        transaction("--erase", "sleepingd")
+        until("the backend is gone", lambda: not alive(seen["backend"]))
+        promise(os.path.exists(f"{STATE}/stopped"), "STOP_CMD did not run")
+        promise(main_pid() == 0, "the daemon runs")
+        until("the port is closed", lambda: listener() == [])
+        units = systemctl("list-units", "--all", "--plain", "--no-legend", "sleepingd*").stdout
+        ours = [line for line in units.splitlines() if "sleepingd-tests" not in line]
+        promise(ours == [], f"units: {ours}")
+        beside = sorted(os.listdir("/etc/sleepingd"))
+        promise(
+            beside == ["sleepingd.conf.rpmnew", "sleepingd.conf.rpmsave"]
+            or beside == ["sleepingd.conf.rpmsave"], f"there are {beside}",
+        )
+        promise(read(f"{CONFIG}.rpmsave") == section, "the edited file is another one")
+        left = [p for p in ("/usr/bin/sleepingd", "/run/sleepingd") if os.path.exists(p)]
+        promise(left == [], f"left: {left}")
+        no_unit_has_failed()
+
+    return [
+        an_rpm_installs_and_enables_what_the_presets_say,
+        an_upgrade_of_the_rpm_restarts_the_daemon_and_keeps_port_backend_and_file,
+        an_upgrade_of_the_rpm_puts_another_configuration_beside_an_edited_one,
+        an_erased_rpm_leaves_nothing_running_and_the_edited_file,
+    ]
+
+
+STORIES = [a_new_machine, from_sleeping_beauty, of_rpm]

@@ -21,6 +21,7 @@ import time
 PATIENCE = 20.0
 
 BACKEND = "/opt/sleepingd-tests/backend"
+WITNESS = "/opt/sleepingd-tests/witness"
 PROJECT = "/opt/sleepingd-tests/project"
 CONFIG = "/etc/sleepingd/sleepingd.conf"
 UNITS = "/etc/systemd/system"
@@ -81,6 +82,12 @@ def show(unit, prop):
 def main_pid():
     """The daemon's process; 0 if it does not run."""
     return int(show(DAEMON, "MainPID"))
+
+
+def draining():
+    """The daemon has been told to end, knows whether to stop or to restart, and waits for clients."""
+    shown = systemctl("show", "--property=SubState,StatusText", DAEMON).stdout
+    return "SubState=stop-sigterm" in shown and "StatusText=ending: " in shown
 
 
 def until(what, look, timeout=PATIENCE):
@@ -153,6 +160,15 @@ def fate_of_a_client(to):
         return "reset"
     with client:
         return fate(client)
+
+
+def witness(*words):
+    """A client that the end of the machine does not end; see `witness`. Returns when it is ready."""
+    # Without the usual dependencies it is in no job of the shutdown, and lives until all is killed.
+    run(
+        "systemd-run", "--unit=sleepingd-tests-witness", "--service-type=notify",
+        "--property=DefaultDependencies=no", WITNESS, *words,
+    )
 
 
 # === the journal ===

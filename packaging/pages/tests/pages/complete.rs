@@ -37,6 +37,14 @@ fn plain_words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
+fn what_must_be_said_is_in_no_brackets_and_a_choice_says_of_what() {
+    let page = Written::new().read("sleepingd.8");
+    let wanted = "sleepingd container [--address] start|stop|check CONTAINER";
+    assert!(page.contains(wanted), "{page}");
+    assert!(page.contains("sleepingd status [--user] [SECTION]..."));
+}
+
+#[test]
 fn every_chapter_of_the_table_is_a_chapter_of_the_page() {
     let page = Written::new().page("sleepingd.conf.5");
     for group in keys::GROUPS {
@@ -79,6 +87,11 @@ fn has_options(page: &str, command: &Command) {
         let name = match (arg.get_short(), arg.get_long()) {
             (Some(short), Some(long)) => format!("-{short}, --{long}"),
             (None, Some(long)) => format!("--{long}"),
+            _ if !arg.get_possible_values().is_empty() => {
+                let words = arg.get_possible_values();
+                let words: Vec<&str> = words.iter().map(|word| word.get_name()).collect();
+                words.join("|")
+            }
             _ => arg.get_value_names().unwrap()[0].to_string(),
         };
         let help = arg.get_help().unwrap().to_string();

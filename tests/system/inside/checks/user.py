@@ -6,7 +6,9 @@ import re
 import subprocess
 
 from checks import check
-from harness import fate_of_a_client, port, promise, run, systemctl, until
+from harness import (
+    BACKEND, alive, ask, fate_of_a_client, pid_of, port, promise, run, systemctl, until,
+)
 
 USER = "alice"
 
@@ -36,6 +38,13 @@ class Alice:
         directory = f"{self.entry.pw_dir}/.config/sleepingd"
         self.run("mkdir", "-p", directory)
         with open(f"{directory}/sleepingd.conf", "w") as file:
+            file.write(text)
+
+    def unit(self, name, text):
+        """A unit of hers, until she writes another of this name."""
+        directory = f"{self.entry.pw_dir}/.config/systemd/user"
+        self.run("mkdir", "-p", directory)
+        with open(f"{directory}/{name}", "w") as file:
             file.write(text)
 
     def end(self):
@@ -74,6 +83,35 @@ def a_user_needs_one_command_and_no_root(machine):
         alice.end()
         # What she woke is hers; the manager is gone, and takes it along.
         subprocess.run(["pkill", "-u", USER], check=False)
+
+
+@check
+def a_unit_of_the_user_is_woken_survives_a_restart_and_sleeps_with_the_daemon(machine):
+    listen, at = port(), port()
+    alice = Alice()
+    name = "alices-backend.service"
+
+    def active():
+        return alice.systemctl("show", "--property=ActiveState", "--value", name).stdout.strip()
+
+    try:
+        alice.unit(name, f"[Service]\nType=exec\nExecStart={BACKEND} {at} unit\n")
+        alice.write(f"[web]\nPORT={listen}\nUNIT={name}\nTARGET=127.0.0.1:{at}\n")
+        alice.systemctl("daemon-reload")
+        alice.systemctl("enable", "--now", "sleepingd.service")
+        promise(active() == "inactive", f"before the first client it is {active()}")
+        backend = pid_of(ask(listen))
+        promise(active() == "active", f"awake it is {active()}")
+        promise(owner_of(at) == alice.entry.pw_uid, "the backend is not hers")
+        mine = run("systemctl", "show", "--property=LoadState", "--value", name).stdout.strip()
+        promise(mine == "not-found", "it is a unit of the machine's")
+        alice.systemctl("restart", "sleepingd.service")
+        promise(pid_of(ask(listen)) == backend, "a restart of the daemon started it again")
+        alice.systemctl("stop", "sleepingd.service")
+        promise(active() == "inactive", f"after a stop of the daemon it is {active()}")
+        promise(not alive(backend), "it still runs")
+    finally:
+        alice.end()
 
 
 def owner_of(listen):
