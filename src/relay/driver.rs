@@ -110,6 +110,19 @@ impl Driver {
         (client, backend, self.engine.activity)
     }
 
+    /// The backend's process is no more. If its side is still open, somebody else has it, or nobody:
+    /// it is dead, and what it had sent is delivered.
+    pub(super) fn backend_is_gone(&mut self) {
+        let open = self.ends.backend.socket().glance();
+        // One that cannot even be looked at tells by itself.
+        if open.is_ok_and(|glance| !glance.ended && !glance.dead) {
+            // Whoever has it is told as well. Fails for no socket of ours.
+            let _ = self.ends.backend.socket().reset_on_close();
+            let error = io::Error::from_raw_os_error(libc::ECONNRESET);
+            self.engine.hear(&self.ends, Way::ToClient, &error);
+        }
+    }
+
     /// Moves what can be moved, and sees to it that whatever changes that wakes the task.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Halt> {
         match self.engine.poll(&self.ends, cx) {

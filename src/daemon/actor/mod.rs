@@ -1,8 +1,10 @@
 //! One task per service: tells the service what happens, and carries out what it decides.
 //!
 //! The service itself ([`crate::service::Service`]) is pure; this is where its clients are
-//! accepted and its timer waits. What it decides is carried out in [`effects`].
+//! accepted and its timer waits. What it decides is carried out in [`effects`]; [`backends`] is
+//! COMMAND's part of that.
 
+mod backends;
 mod effects;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -16,7 +18,7 @@ use tracing::{debug, error};
 use super::{
     accept::Listeners,
     budget::{Budget, Place},
-    connection::{self, Client, Shared, Verdict},
+    connection::{self, Client, Shared, Told, Verdict},
     headers::{Arrival, Headers},
     probes::Answer,
     records::Records,
@@ -24,9 +26,10 @@ use super::{
     threads::Threads,
 };
 use crate::{
-    command::{Canceller, Runner},
+    command::{BackendControl, Canceller, Runner},
     model::{
-        CommandId, ConnId, ConnMap, Definition, Destination, End, GenerationId, ProbeId, Timestamp,
+        BackendId, CommandId, ConnId, ConnMap, Definition, Destination, GenerationId, ProbeId,
+        Timestamp,
     },
     relay::Activity,
     service::{
@@ -82,6 +85,7 @@ pub(super) struct Actor {
     clients: ConnMap<Conversation>,
     next_conn: u64,
     commands: HashMap<CommandId, Canceller>,
+    backends: HashMap<BackendId, BackendControl>,
     probes: HashMap<ProbeId, tokio::task::AbortHandle>,
     answers: JoinSet<Answer>,
     /// The connection by which a remote backend was found, for the first client.
@@ -103,7 +107,7 @@ struct Conversation {
 
 struct OpenRelay {
     generation: GenerationId,
-    cut: oneshot::Sender<End>,
+    cut: oneshot::Sender<Told>,
     activity: Activity,
 }
 
@@ -117,6 +121,7 @@ impl Actor {
         to_self: mpsc::UnboundedSender<Message>,
     ) -> Self {
         let seed = fastrand::u64(..);
+        let (record, found) = backends::reclaim(definition, record, &common);
         let service = Service::new(
             Arc::clone(definition),
             Table::sound(),
@@ -125,7 +130,7 @@ impl Actor {
             clock::now(),
         );
         let shared = shared(definition, &to_self);
-        Self {
+        let mut actor = Self {
             service,
             common,
             listeners: Listeners::none(),
@@ -137,12 +142,17 @@ impl Actor {
             clients: ConnMap::default(),
             next_conn: 0,
             commands: HashMap::new(),
+            backends: HashMap::new(),
             probes: HashMap::new(),
             answers: JoinSet::new(),
             spare: None,
             paused: false,
             finished: false,
+        };
+        if let Some((id, found)) = actor.service.restored_backend().zip(found) {
+            actor.adopt_backend(id, found);
         }
+        actor
     }
 
     /// Serves until every generation of the service is gone. To be called once.
@@ -192,6 +202,9 @@ impl Actor {
                 match &input {
                     Input::RelayEnded(conn) => {
                         self.clients.remove(conn);
+                    }
+                    Input::BackendEnded(id, _) => {
+                        self.backends.remove(id);
                     }
                     Input::Configured(definition) => {
                         self.shared = shared(definition, &self.to_self);
@@ -319,6 +332,7 @@ impl Actor {
             && self.clients.is_empty()
             && self.headers.is_empty()
             && self.commands.is_empty()
+            && self.backends.is_empty()
             && self.answers.is_empty()
     }
 
