@@ -92,6 +92,8 @@ pub struct World {
     /// COMMANDs, by their numbers.
     processes: BTreeMap<i32, Process>,
     next_pid: i32,
+    /// The COMMAND that was last started, or found.
+    current_backend: Option<BackendId>,
     record: Option<Record>,
     /// Which daemon it is: what a former one began is not answered.
     life: u32,
@@ -166,6 +168,7 @@ impl World {
             backends: BTreeMap::new(),
             processes: BTreeMap::new(),
             next_pid: 100,
+            current_backend: None,
             record: None,
             life: 0,
             benign: false,

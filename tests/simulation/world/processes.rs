@@ -10,7 +10,7 @@ use sleepingd::{
 };
 
 use super::{Backend, Event, Step, World, group, ms};
-use crate::promises::{Stage, promise};
+use crate::promises::{Client, Stage, promise};
 
 /// A COMMAND that runs.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ impl World {
         self.account
             .may_run(Action::Start, false, &self.terms, self.now)?;
         self.account.starts += 1;
+        self.current_backend = Some(id);
         let fate = if self.benign {
             9
         } else {
@@ -120,8 +121,13 @@ impl World {
     fn backend_has_ended(&mut self, id: BackendId, exit: Option<CommandExit>) -> Step {
         self.account.evidence_down = true;
         self.account.backend_ended = Some(self.now);
+        let waited_for = self.who_waits_for(id);
         let stderr_tail = vec![];
         self.tell_service(Input::BackendEnded(id, BackendEnd { exit, stderr_tail }))?;
+        let told = waited_for
+            .iter()
+            .all(|conn| self.account.clients[conn].stage != Stage::Held);
+        promise!(told, "3: who waited for it waits on: {waited_for:?}");
         let seen = self.service.snapshot(self.now);
         promise!(
             seen.state != State::Awake,
@@ -134,6 +140,21 @@ impl World {
             "its COMMAND has ended, and it believes that it runs"
         );
         Ok(())
+    }
+
+    /// Those for whom it is about to become ready. A look for what a former daemon left is nobody's.
+    fn who_waits_for(&self, id: BackendId) -> Vec<ConnId> {
+        let seen = self.service.snapshot(self.now);
+        let wakes = seen.state == State::Waking && self.account.wake_began.is_some();
+        if !wakes || self.current_backend != Some(id) {
+            return vec![];
+        }
+        let waits = |client: &Client| {
+            client.stage == Stage::Held && !client.ignored && (client.spoke || !self.terms.on_data)
+        };
+        let clients = self.account.clients.iter();
+        let waiting = clients.filter(|(_, client)| waits(client));
+        waiting.map(|(conn, _)| *conn).collect()
     }
 
     pub(super) fn backend_is_stopped(&mut self, id: BackendId, at_once: bool) -> Step {
@@ -242,6 +263,7 @@ impl World {
         for process in self.processes.values_mut() {
             (process.id, process.known, process.own) = (id, true, false);
         }
+        self.current_backend = id;
         Ok(())
     }
 
