@@ -23,6 +23,9 @@ pub(super) enum SpawnError {
     /// The process.
     #[error("no process can be started: {0}")]
     Fork(#[source] io::Error),
+    /// A COMMAND whose end would not be noticed.
+    #[error("it cannot be watched, and is killed: {0}; COMMAND needs Linux 5.3 and /proc")]
+    Watch(#[source] io::Error),
     /// The limit of descriptors.
     #[error("its limit of open files cannot be set back: {0}")]
     Limit(#[source] io::Error),

@@ -1,8 +1,10 @@
-//! What holds for every output of a command, every file of variables, every name of a pipe.
+//! What holds for every output of a command, every file of variables, every name of a pipe or of a
+//! COMMAND.
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt};
 
 use super::{
+    backend_name::BackendName,
     env_file,
     lines::{LINE_MAX, LineSplitter},
     pipe_name::PipeName,
@@ -12,6 +14,9 @@ pub(crate) fn all(bytes: &[u8]) {
     output(bytes);
     variables(bytes);
     if let Ok(name) = String::from_utf8_lossy(bytes).parse::<PipeName>() {
+        assert_eq!(name.to_string().parse(), Ok(name));
+    }
+    if let Ok(name) = String::from_utf8_lossy(bytes).parse::<BackendName>() {
         assert_eq!(name.to_string().parse(), Ok(name));
     }
 }

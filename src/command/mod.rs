@@ -1,4 +1,5 @@
-//! START, CHECK, STOP, IDLE and READY commands: spawned, timed, read, reaped.
+//! START, CHECK, STOP, IDLE and READY commands: spawned, timed, read, reaped. And COMMAND, which is
+//! a backend: watched, ended, found again.
 //!
 //! A command runs in a process group of its own and, where one can be had, in a control group of
 //! its own; with nothing of the daemon's but PATH and LANG, with stdin from `/dev/null`, and with
@@ -7,11 +8,14 @@
 //!
 //! Commands and what they start may outlive the daemon. So their pipes are given to a
 //! [`PipeKeeper`] before they start, and [`Runner::adopt_pipe`] goes on with what a former daemon
-//! left.
+//! left; [`Runner::find_backend`] finds a COMMAND that it left.
 
+mod backend;
+mod backend_name;
 mod env_file;
 mod environment;
 mod error;
+mod found;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod lines;
@@ -35,6 +39,7 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 
 use self::{
+    found::Kept,
     output::{Output, Stream},
     pipe_name::PipeName,
     supervise::{Supervisor, Teller},
@@ -42,6 +47,11 @@ use self::{
 use crate::{
     model::{CommandExit, CommandOutcome, CommandRequest},
     sys::{self, cgroup::CgroupParent, clock},
+};
+
+pub use self::{
+    backend::{BackendControl, BackendNews},
+    found::FoundBackend,
 };
 
 /// Runs commands. Cheap to clone; all clones are one runner.
@@ -64,14 +74,14 @@ pub struct RunningCommand {
 #[derive(Debug, Clone)]
 pub struct Canceller(Arc<Notify>);
 
-/// Keeps the read ends of commands' pipes for the time when this daemon is gone: systemd's
-/// descriptor store, for instance. It may be called from any thread.
+/// Keeps the read ends of commands' pipes, and the descriptors of COMMANDs, for the time when this
+/// daemon is gone: systemd's descriptor store, for instance. It may be called from any thread.
 pub trait PipeKeeper: Send + Sync {
-    /// Keeps a duplicate of this pipe under this name: at most 255 bytes, no colon. It may wait a
+    /// Keeps a duplicate of this descriptor under this name: at most 255 bytes, no colon. It may wait a
     /// moment, so it is not for the runtime's thread.
     fn keep(&self, name: &str, fd: BorrowedFd<'_>);
 
-    /// Nobody writes to the pipe of this name any more. It never waits.
+    /// Nobody writes to the pipe of this name any more, or that process has ended. It never waits.
     fn release(&self, name: &str);
 }
 
@@ -79,6 +89,8 @@ pub trait PipeKeeper: Send + Sync {
 struct Inner {
     keeper: Arc<dyn PipeKeeper>,
     cgroups: Option<CgroupParent>,
+    /// What a former daemon had kept.
+    kept: Kept,
     /// Tells the pipes of one command from those of the next.
     next: AtomicU64,
     /// Ours alone: commands are not to have it.
@@ -107,6 +119,7 @@ impl Runner {
         let inner = Inner {
             keeper,
             cgroups,
+            kept: Kept::default(),
             next: AtomicU64::new(0),
             spared_by_oom_killer: sys::process::spared_by_oom_killer(),
             said_no_cgroup: AtomicBool::new(false),

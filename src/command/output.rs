@@ -129,7 +129,12 @@ impl Output {
         [out, err]: [Stream; 2],
         keeper: Arc<dyn PipeKeeper>,
     ) -> Self {
-        let said = Said::new(service, action.as_str(), FirstLine::Awaited);
+        // COMMAND is asked nothing: what it prints is no answer.
+        let first = match action {
+            Action::Command => FirstLine::Past,
+            _ => FirstLine::Awaited,
+        };
+        let said = Said::new(service, action.as_str(), first);
         Self {
             out: Some(out),
             err: Some(err),
@@ -278,7 +283,7 @@ impl Said {
             // Not logged: it is an answer, and goes to the one who asked.
             self.first = FirstLine::Is(line.text.clone().into_owned());
             return;
-        } else if !tracing::enabled!(tracing::Level::DEBUG) {
+        } else if !self.is_backend() && !tracing::enabled!(tracing::Level::DEBUG) {
             // What nobody wants to see must not use up what may be logged.
             return;
         }
@@ -288,16 +293,21 @@ impl Said {
         }
     }
 
+    /// Whose standard output is a log as well.
+    fn is_backend(&self) -> bool {
+        self.action == Action::Command.as_str()
+    }
+
     fn log(&self, channel: Channel, line: &Line<'_>) {
         let more = if line.cut { "..." } else { "" };
         let (service, action, text) = (&self.service, &self.action, &line.text);
         match channel {
-            Channel::Out => tracing::debug!(
+            Channel::Out if !self.is_backend() => tracing::debug!(
                 sleepingd_service = service,
                 sleepingd_action = action,
                 "{text}{more}"
             ),
-            Channel::Err => tracing::info!(
+            Channel::Out | Channel::Err => tracing::info!(
                 sleepingd_service = service,
                 sleepingd_action = action,
                 "{text}{more}"

@@ -175,7 +175,7 @@ fn nothing_to_read() -> io::Result<Stdio> {
 /// A group for the command; without one, a process group has to do.
 fn cgroup(inner: &Inner, request: &CommandRequest, remarks: &mut Remarks) -> Option<Cgroup> {
     let parent = inner.cgroups.as_ref()?;
-    if request.action == Action::Start {
+    if matches!(request.action, Action::Start | Action::Command) {
         // Backends that have ended since left theirs behind. Any that cannot be removed now will
         // be tried again next time.
         let _ = parent.sweep();

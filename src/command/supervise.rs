@@ -41,9 +41,9 @@ use crate::{
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// How long to wait for SIGKILL to take: a process that hangs in the kernel (a dead NFS server)
 /// outlives it.
-const KILL_WAIT: Duration = Duration::from_secs(5);
+pub(super) const KILL_WAIT: Duration = Duration::from_secs(5);
 /// How often it is looked whether the last of a command's processes has gone.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A command on its way, before it is a process and after.
 pub(super) struct Supervisor {
@@ -103,7 +103,7 @@ impl Supervisor {
         };
         match (started, unwanted) {
             (Ok(Ok(spawned)), unwanted) => {
-                self.remark(&spawned.remarks);
+                remark(&self.inner, &self.request, &spawned.remarks);
                 let mut process = Process::new(self.request, spawned, self.told);
                 match unwanted {
                     Some(exit) => process.put_down(exit).await,
@@ -117,23 +117,22 @@ impl Supervisor {
             (Err(e), None) => self.told.tell(CommandExit::NotStarted(e.to_string()), None),
         }
     }
+}
 
-    fn remark(&self, remarks: &Remarks) {
-        let (service, action) = (self.request.service.as_str(), self.request.action.as_str());
-        for (file, name) in &remarks.refused_variables {
-            tracing::warn!(
-                sleepingd_service = service,
-                sleepingd_action = action,
-                "{}: '{name}' is not the name of a variable; the line is ignored",
-                file.display()
-            );
-        }
-        if let Some(why) = &remarks.no_cgroup {
-            if !self.inner.said_no_cgroup.swap(true, Ordering::Relaxed) {
-                tracing::debug!(
-                    "commands run without control groups, in process groups only: {why}"
-                );
-            }
+/// Says what went not quite as it should.
+pub(super) fn remark(inner: &Inner, request: &CommandRequest, remarks: &Remarks) {
+    let (service, action) = (request.service.as_str(), request.action.as_str());
+    for (file, name) in &remarks.refused_variables {
+        tracing::warn!(
+            sleepingd_service = service,
+            sleepingd_action = action,
+            "{}: '{name}' is not the name of a variable; the line is ignored",
+            file.display()
+        );
+    }
+    if let Some(why) = &remarks.no_cgroup {
+        if !inner.said_no_cgroup.swap(true, Ordering::Relaxed) {
+            tracing::debug!("commands run without control groups, in process groups only: {why}");
         }
     }
 }
@@ -291,7 +290,7 @@ impl Process {
     }
 }
 
-fn exit_of(status: std::io::Result<std::process::ExitStatus>) -> CommandExit {
+pub(super) fn exit_of(status: std::io::Result<std::process::ExitStatus>) -> CommandExit {
     use std::os::unix::process::ExitStatusExt;
     match status {
         Ok(status) => match (status.code(), status.signal()) {
@@ -328,7 +327,7 @@ async fn kill_tree(request: &CommandRequest, child: &mut Child, cgroup: Option<&
     };
     let signal = |signal| {
         signal_or_say(signal_group(group, signal), "process group");
-        let rest = cgroup.map_or(Ok(()), |cgroup| cgroup.signal(signal, Some(group)));
+        let rest = cgroup.map_or(Ok(()), |cgroup| cgroup.signal(signal as i32, Some(group)));
         signal_or_say(rest, "control group");
     };
     signal(Signal::SIGTERM);
@@ -368,7 +367,7 @@ async fn kill_tree(request: &CommandRequest, child: &mut Child, cgroup: Option<&
 /// Whether anything of the command lives; without reaping it. It is looked for again and again,
 /// not waited for: this is rare and short, and nothing tells of the end of processes that are not
 /// children.
-async fn lives(group: Pid, cgroup: Option<&Cgroup>) -> bool {
+pub(super) async fn lives(group: Pid, cgroup: Option<&Cgroup>) -> bool {
     // Both: what `systemd-run --scope` started has left the control group, not the process group.
     if cgroup.is_some_and(|cgroup| !cgroup.is_empty()) {
         return true;

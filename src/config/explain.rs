@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use crate::model::{Balance, Definition, IdleOn, Mode, WakeOn, duration};
+use crate::model::{Balance, Definition, IdleOn, Mode, Supervised, WakeOn, duration};
 
 /// What the service will do, in several short lines: its name, then what it listens on, who may
 /// connect, how it is woken and found ready, how long a client is held, when it is put to sleep,
@@ -128,7 +128,13 @@ fn wakes(definition: &Definition) -> Option<String> {
         }
         Mode::Fixed => {
             let targets = join(&definition.targets);
-            let start = start.map_or_else(nothing, |start| format!("{client} runs {start}"));
+            let command = recipe
+                .command
+                .as_ref()
+                .map(|own| format!("COMMAND, and looks after it: {}", own.command));
+            let start = command
+                .or(start)
+                .map_or_else(nothing, |start| format!("{client} runs {start}"));
             let check = check.map(|check| format!("\nasleep if this fails, {check}"));
             format!(
                 "goes to {targets}{}{}\nif nobody answers there, {start}",
@@ -160,7 +166,9 @@ fn balance(definition: &Definition) -> &'static str {
 fn ready(definition: &Definition) -> Option<String> {
     let recipe = &definition.recipe;
     let timeouts = &definition.policy.timeouts;
-    recipe.start.as_ref()?;
+    if recipe.start.is_none() && recipe.command.is_none() {
+        return None;
+    }
     let mut line = "ready when the destination listens".to_owned();
     if let Some(command) = &recipe.ready {
         let _ = write!(line, ", READY_CMD exits with 0 ({command})");
@@ -223,19 +231,18 @@ fn connects(definition: &Definition) -> Option<String> {
 
 fn sleeps(definition: &Definition) -> Option<String> {
     let (recipe, idle) = (&definition.recipe, &definition.policy.idle);
-    let Some(stop) = &recipe.stop else {
-        return Some("never put to sleep: there is no STOP_CMD".to_owned());
+    let stop = match (&recipe.command, &recipe.stop) {
+        (Some(own), _) => ended(own),
+        (None, Some(stop)) => format!("STOP_CMD: {stop}"),
+        (None, None) => return Some("never put to sleep: there is no STOP_CMD".to_owned()),
     };
     let Some(after) = idle.after else {
-        return Some(format!(
-            "never put to sleep for being idle; STOP_CMD: {stop}"
-        ));
+        return Some(format!("never put to sleep for being idle; {stop}"));
     };
     let idle_for = match (&recipe.idle, idle.check_interval, idle.on) {
         (Some(_), None, _) => {
             return Some(format!(
-                "never put to sleep for being idle, as IDLE_CHECK_INTERVAL is not set; STOP_CMD: \
-                 {stop}"
+                "never put to sleep for being idle, as IDLE_CHECK_INTERVAL is not set; {stop}"
             ));
         }
         (_, _, IdleOn::Connections) => "without an open connection",
@@ -257,8 +264,19 @@ fn sleeps(definition: &Definition) -> Option<String> {
             duration::show(idle.min_uptime)
         );
     }
-    let _ = write!(line, "\nSTOP_CMD: {stop}");
+    let _ = write!(line, "\n{stop}");
     Some(line)
+}
+
+fn ended(own: &Supervised) -> String {
+    let signal = own.stop.signal;
+    match own.stop.timeout {
+        Some(limit) => format!(
+            "{signal} ends COMMAND; what is left of it after {} is killed",
+            duration::show(limit)
+        ),
+        None => format!("{signal} ends COMMAND, however long it takes"),
+    }
 }
 
 fn runs(definition: &Definition) -> Option<String> {
@@ -270,7 +288,9 @@ fn runs(definition: &Definition) -> Option<String> {
         &recipe.idle,
         &recipe.ready,
     ];
-    commands.into_iter().flatten().next()?;
+    if recipe.command.is_none() {
+        commands.into_iter().flatten().next()?;
+    }
     let user = match (&recipe.account.user, &recipe.account.group) {
         (Some(user), Some(group)) => format!("user {user} and group {group}"),
         (Some(user), None) => format!("user {user}"),

@@ -9,6 +9,7 @@
 //! sections.rs   entries   -> known keys with sound values (keys.rs, values.rs, addresses.rs)
 //! validate.rs   keys      -> a definition, and what is wrong with the whole of it
 //! ready_made.rs UNIT and CONTAINER -> the commands that they stand for
+//! supervised.rs COMMAND   -> a backend of ours, and what cannot stand beside it
 //! clashes.rs    services  -> what no two of them can have
 //! circles.rs    services  -> those that lead to one another for ever
 //! ```
@@ -32,6 +33,7 @@ pub mod keys;
 mod lines;
 mod ready_made;
 mod sections;
+mod supervised;
 mod validate;
 mod values;
 mod words;

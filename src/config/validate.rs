@@ -9,6 +9,7 @@ use super::{
     lines::Problem,
     ready_made::{self, ReadyMade},
     sections::Values,
+    supervised,
 };
 use crate::model::{
     Access, Account, CidrList, CommandTimeouts, Definition, Destination, Environment, IdleOn,
@@ -85,6 +86,7 @@ impl Draft<'_> {
         if !unknown(&ways) {
             problems.extend(destination(&definition, values));
             problems.extend(ready_made::problems(values, &definition));
+            problems.extend(supervised::problems(values, &definition));
             problems.extend(auto_start(&definition, values));
         }
         problems.extend(own_listeners(&definition, values));
@@ -137,6 +139,7 @@ fn recipe(values: Values<'_>) -> Recipe {
         check: values.one(&keys::CHECK_CMD).flatten(),
         idle: values.one(&keys::IDLE_CMD).flatten(),
         ready: values.one(&keys::READY_CMD).flatten(),
+        command: supervised::of(values),
         ready_url: values.one(&keys::READY_URL).flatten(),
         account: Account {
             user: values.one(&keys::USER).flatten(),
@@ -255,7 +258,9 @@ fn listens_nowhere(definition: &Definition, inherited: &[String]) -> Problem {
 
 fn destination(definition: &Definition, values: Values<'_>) -> Option<Problem> {
     let recipe = &definition.recipe;
-    if definition.targets.is_empty() && recipe.start.is_none() && recipe.check.is_none() {
+    let told = recipe.start.is_some() || recipe.check.is_some();
+    // Of a COMMAND without TARGET there is more to say, see `supervised`.
+    if definition.targets.is_empty() && !told && recipe.command.is_none() {
         let message = format!(
             "'{}' can never reach a destination: it has no TARGET, no START_CMD and no CHECK_CMD",
             definition.name
@@ -325,11 +330,12 @@ fn idle(definition: &Definition, values: Values<'_>) -> Option<Problem> {
     idle.after?;
     // A default for many sections is no mistake in the one that has nothing to stop.
     let meant = values.is_own(&keys::IDLE_TIME.info) || recipe.start.is_some();
+    let can_stop = recipe.stop.is_some() || recipe.command.is_some();
     let stop_unknown = values.is_bad(&keys::STOP_CMD.info)
         || [&keys::COMMAND.info, &keys::UNIT.info, &keys::CONTAINER.info]
             .iter()
             .any(|info| values.is_bad(info));
-    if recipe.stop.is_none() && meant && !stop_unknown {
+    if !can_stop && meant && !stop_unknown {
         return of(
             &keys::IDLE_TIME.info,
             "IDLE_TIME does nothing without STOP_CMD: there is no way to put the backend to sleep",

@@ -4,7 +4,9 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use super::lines::{Value, shorten};
-use crate::model::{Balance, CommandLine, Destination, IdleOn, ProxyVersion, WakeOn, duration};
+use crate::model::{
+    Balance, CommandLine, Destination, IdleOn, ProxyVersion, StopSignal, WakeOn, duration,
+};
 
 /// Longer durations are a mistyped unit; what never ends is left blank.
 const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -245,6 +247,13 @@ fn is_program(command: &CommandLine, name: &str) -> bool {
     directories
         .iter()
         .any(|dir| command.as_str().strip_prefix(dir) == Some(name))
+}
+
+/// STOP_SIGNAL: a signal, by name or number.
+pub(super) fn stop_signal(value: &Value) -> Result<StopSignal, String> {
+    let text = value.trimmed();
+    let read = text.parse::<StopSignal>();
+    read.map_err(|error| format!("'{}' {error}", shorten(text)))
 }
 
 /// SHELL: a program, by its absolute path.

@@ -16,8 +16,8 @@ use crate::relay::PipeLimit;
 /// Held back beyond what is open already: for files, the log, the control socket, the threads.
 const RESERVE: usize = 32;
 
-/// Held back for each service: the pipes of a backend that runs, and those of a command that is
-/// started to look after it.
+/// Held back for each service: the pipes of a backend that runs, what tells of its end, and the pipes
+/// of a command that is started to look after it.
 const PER_SERVICE: usize = 8;
 
 /// How many clients the whole daemon has room for. Cheap to clone; all clones are one.

@@ -9,7 +9,10 @@ use std::{
 
 use tracing::warn;
 
-use crate::{model::Slug, service::Record};
+use crate::{
+    model::{ServiceName, Slug},
+    service::Record,
+};
 
 /// A record is a few hundred bytes; a larger file is not one of ours.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -68,7 +71,7 @@ impl Records {
     }
 
     /// The services that were awake, by slug.
-    pub(super) fn slugs(&self) -> Vec<String> {
+    pub(super) fn slugs(&self) -> Vec<Slug> {
         let Some(Ok(entries)) = self.directory.as_ref().map(fs::read_dir) else {
             return Vec::new();
         };
@@ -76,7 +79,7 @@ impl Records {
             .filter_map(Result::ok)
             .map(|entry| entry.file_name());
         names
-            .filter_map(|name| name.to_str()?.strip_suffix(".json").map(str::to_owned))
+            .filter_map(|name| ServiceName::new(name.to_str()?.strip_suffix(".json")?).slug())
             .collect()
     }
 
@@ -104,7 +107,10 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ServiceName, Timestamp};
+    use crate::{
+        model::{BackendProcess, ProcessId, StopPlan, Timestamp},
+        service::BackendRecord,
+    };
 
     #[test]
     fn what_is_written_is_read_by_the_next() {
@@ -116,16 +122,38 @@ mod tests {
             last_use: Timestamp::since_boot(std::time::Duration::from_millis(1234)),
             in_use: true,
             destinations: vec!["127.0.0.1:80".parse().unwrap(), "/run/x".parse().unwrap()],
+            backend: Some(BackendRecord {
+                process: BackendProcess {
+                    id: ProcessId {
+                        pid: 17,
+                        started: 4711,
+                    },
+                    cgroup: Some("/sys/fs/cgroup/x/cmd-web-command-0".into()),
+                },
+                since: Timestamp::BOOT,
+                stop: StopPlan::default(),
+            }),
         };
         let records = Records::new(Some(directory.path())).unwrap();
         assert_eq!(records.read(&slug), None);
         records.write(&slug, Some(&record)).unwrap();
         let next = Records::new(Some(directory.path())).unwrap();
         assert_eq!(next.read(&slug), Some(record));
-        assert_eq!(next.slugs(), ["web"]);
+        assert_eq!(next.slugs(), std::slice::from_ref(&slug));
         next.write(&slug, None).unwrap();
         assert_eq!(next.read(&slug), None);
         next.write(&slug, None).unwrap();
+    }
+
+    #[test]
+    fn what_an_earlier_version_wrote_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let slug = ServiceName::new("web").slug().unwrap();
+        let records = Records::new(Some(directory.path())).unwrap();
+        let text = r#"{"service":"web","since":{"secs":1,"nanos":0},"last_use":{"secs":2,"nanos":0},
+            "in_use":false,"destinations":[]}"#;
+        fs::write(directory.path().join("state/web.json"), text).unwrap();
+        assert_eq!(records.read(&slug).unwrap().backend, None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tracing::{debug, error, info, warn};
 
 use super::outcome::{ClientOutcome, Unserved};
 use crate::{
-    model::{ClientAddr, CommandExit, Destination, ServiceName, duration::show},
+    model::{BackendEnd, ClientAddr, CommandExit, Destination, ServiceName, duration::show},
     service::{Cause, Report},
     systemd::journal::message_id,
 };
@@ -54,6 +54,27 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
                 |client| format!("the client {client} is reset"),
             ),
         ),
+        Report::BackendEnded {
+            end,
+            ran,
+            relays,
+            back_off,
+        } => {
+            let told = ended(end, *ran, *relays, *back_off);
+            if end.is_failure() {
+                warn!(
+                    sleepingd_service = %service,
+                    message_id = message_id::COMMAND_ENDED,
+                    "{told}",
+                );
+            } else {
+                info!(
+                    sleepingd_service = %service,
+                    message_id = message_id::COMMAND_ENDED,
+                    "{told}",
+                );
+            }
+        }
         Report::Lost(why) => info!(
             sleepingd_service = %service,
             message_id = message_id::LOST,
@@ -126,6 +147,24 @@ pub(super) fn report(service: &ServiceName, report: &Report) {
             state.as_str(),
         ),
     }
+}
+
+/// A COMMAND that has ended by itself.
+fn ended(end: &BackendEnd, ran: Duration, relays: usize, back_off: Option<Duration>) -> String {
+    let mut text = format!("COMMAND {end} after {}", show(ran));
+    text.push_str("; asleep");
+    match relays {
+        0 => {}
+        1 => text.push_str(", a connection was open"),
+        n => text.push_str(&format!(", {n} connections were open")),
+    }
+    if let Some(pause) = back_off {
+        text.push_str(&format!(
+            ", the next start is not before {} have passed",
+            show(pause)
+        ));
+    }
+    text
 }
 
 fn failed(exit: &CommandExit) -> &'static str {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::outcome;
 use crate::{
     control::api,
-    model::{Definition, Timestamp},
+    model::{Action, Definition, Timestamp},
     relay,
     service::{DrainingSnapshot, Report, Snapshot, lifecycle::State},
 };
@@ -68,6 +68,9 @@ impl Gauge {
             Report::WakeFailed { why, .. } | Report::StartFailed { why, .. } => {
                 totals.failed_wakes.fetch_add(1, Relaxed);
                 self.remember(Some(why.clone()));
+            }
+            Report::BackendEnded { end, .. } if end.is_failure() => {
+                self.remember(Some(format!("{} {end}", Action::Command.key())));
             }
             Report::Asleep { .. } => {
                 totals.sleeps.fetch_add(1, Relaxed);

@@ -18,6 +18,8 @@ pub enum Action {
     Idle,
     /// Is it ready?
     Ready,
+    /// Be the backend.
+    Command,
 }
 
 /// A command: as the file writes it, or as one that is ready-made.
@@ -122,6 +124,7 @@ impl Action {
             Self::Check => "check",
             Self::Idle => "idle",
             Self::Ready => "ready",
+            Self::Command => "command",
         }
     }
 
@@ -134,6 +137,7 @@ impl Action {
             Self::Check => "CHECK_CMD",
             Self::Idle => "IDLE_CMD",
             Self::Ready => "READY_CMD",
+            Self::Command => "COMMAND",
         }
     }
 }

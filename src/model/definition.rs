@@ -6,7 +6,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{CidrList, CommandLine, Destination, ListenAddr, ProxyProtocol, ServiceName, Slug};
+use super::{
+    CidrList, CommandLine, Destination, ListenAddr, ProxyProtocol, ServiceName, Slug, Supervised,
+};
 
 /// Where in the configuration something was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,6 +67,9 @@ pub struct Recipe {
     pub idle: Option<CommandLine>,
     /// READY_CMD.
     pub ready: Option<CommandLine>,
+    /// COMMAND, and how it is ended. Beside it there is neither START_CMD, STOP_CMD nor CHECK_CMD,
+    /// and there is a TARGET.
+    pub command: Option<Supervised>,
     /// READY_URL: `http://host[:port]/path`.
     pub ready_url: Option<String>,
     /// USER and GROUP, as names or numbers.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    Cidr, CommandLine, ContainerRef, Destination, Execution, ServiceName, UnitName,
+    Cidr, CommandLine, ContainerRef, Destination, Execution, ServiceName, StopSignal, UnitName,
     addr::parse_port, duration,
 };
 
@@ -22,6 +22,9 @@ pub(crate) fn all(bytes: &[u8]) {
         assert!(words[0].starts_with('/'));
     }
     ready_made(text);
+    if let Ok(signal) = text.parse::<StopSignal>() {
+        assert_eq!(signal.to_string().parse(), Ok(signal));
+    }
 }
 
 /// What is a name can be an argument of a command, and reads back.

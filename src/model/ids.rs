@@ -31,6 +31,10 @@ id!(
     CommandId
 );
 id!(
+    /// One life of a COMMAND.
+    BackendId
+);
+id!(
     /// One look, or one wait, for a listening backend.
     ProbeId
 );

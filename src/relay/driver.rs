@@ -16,8 +16,8 @@ use super::{
     wires::{Rooms, Sent, Sockets, with_buffer},
 };
 use crate::{
-    model::{End, Side, Timestamp},
-    sys::{clock, stream::Stream},
+    model::{End, LocalAddr, Side, Timestamp},
+    sys::{clock, diag::Diag, stream::Stream},
 };
 
 /// A relay while it runs. Between two polls it is plain data and two sockets; at most a pipe for
@@ -110,6 +110,18 @@ impl Driver {
         (client, backend, self.engine.activity)
     }
 
+    /// The backend's process is no more. If its side is still open, somebody else has it, who will
+    /// not end it: it is dead, and what it had sent is delivered.
+    pub(super) fn backend_is_gone(&mut self) {
+        // Where that cannot be known it tells by itself.
+        if self.ends.backend_is_open().unwrap_or(false) {
+            // Whoever has it is told as well. Fails for no socket of ours.
+            let _ = self.ends.backend.socket().reset_on_close();
+            let error = io::Error::from_raw_os_error(libc::ECONNRESET);
+            self.engine.hear(&self.ends, Way::ToClient, &error);
+        }
+    }
+
     /// Moves what can be moved, and sees to it that whatever changes that wakes the task.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Halt> {
         match self.engine.poll(&self.ends, cx) {
@@ -161,6 +173,21 @@ impl Ends {
         match way {
             Way::ToBackend => &self.client,
             Way::ToClient => &self.backend,
+        }
+    }
+
+    /// Whether somebody on this machine has the backend's end, and has not closed it. That we have
+    /// not read its FIN says nothing: what it had sent before may be waiting for us.
+    fn backend_is_open(&self) -> io::Result<bool> {
+        let socket = self.backend.socket();
+        let glance = socket.glance()?;
+        if glance.ended || glance.dead {
+            return Ok(false);
+        }
+        match (socket.peer_addr()?, socket.local_addr()?) {
+            (Some(theirs), LocalAddr::Tcp(ours)) => Diag::open()?.holds_open(theirs, ours),
+            // A unix socket has what was sent to it, and the end too.
+            _ => Ok(true),
         }
     }
 

@@ -136,9 +136,19 @@ impl Default for Tuning {
     }
 }
 
+/// What a relay is told while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// End at once, for this reason: both sides see a reset.
+    End(End),
+    /// The process that was the backend is no more. Where it has ended its side, with whatever the
+    /// kernel has said for it, that stands; else nobody will, and the backend is taken for dead.
+    BackendGone,
+}
+
 /// Relays between a client and a backend until it is over, and closes both.
 ///
-/// When `drain` is ready it ends at once, for the reason that it gives, and both see a reset.
+/// `drain` is what it is told; after [`Word::BackendGone`] it is polled again.
 /// `activity` tells others how it goes. Dropped before it is done, it resets both.
 pub fn relay<D>(
     client: Stream,
@@ -245,17 +255,20 @@ impl<D> Relay<D> {
     }
 }
 
-impl<D: Future<Output = End> + Unpin> Future for Relay<D> {
+impl<D: Future<Output = Word> + Unpin> Future for Relay<D> {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let relay = self.get_mut();
-        let verdict = match Pin::new(&mut relay.drain).poll(cx) {
-            Poll::Ready(end) => Verdict {
-                end,
-                by: Side::Daemon,
-            },
-            Poll::Pending => ready!(relay.stage.poll(cx)),
+        let verdict = loop {
+            match Pin::new(&mut relay.drain).poll(cx) {
+                Poll::Ready(Word::End(end)) => {
+                    let by = Side::Daemon;
+                    break Verdict { end, by };
+                }
+                Poll::Ready(Word::BackendGone) => relay.stage.backend_is_gone(),
+                Poll::Pending => break ready!(relay.stage.poll(cx)),
+            }
         };
         let outcome = relay.over(verdict);
         Poll::Ready(outcome.expect("whoever has awaited it does not poll it again"))
@@ -300,6 +313,14 @@ impl Stage {
                 return Poll::Ready(verdict);
             }
             self.go_on(|driver| Self::Resetting(Resetting::new(driver, verdict)));
+        }
+    }
+
+    fn backend_is_gone(&mut self) {
+        match self {
+            Self::Running(driver) => driver.backend_is_gone(),
+            // The backend's FIN has gone by, or it is known to have failed.
+            Self::Listening(_) | Self::Resetting(_) | Self::Over => {}
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
 /// Nothing here takes as long.
 const HANGS: Duration = Duration::from_secs(20);
 
-type Undrained = Pin<Box<dyn Future<Output = End> + Send>>;
+type Undrained = Pin<Box<dyn Future<Output = Word> + Send>>;
 
 /// A listener, and where.
 fn listener() -> (ListenSocket, SocketAddr) {

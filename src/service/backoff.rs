@@ -23,6 +23,11 @@ impl BackOff {
         pause
     }
 
+    /// A COMMAND is ready, and may fail soon all the same: that is one failure more then.
+    pub(super) fn on_trial(&mut self) {
+        self.until = None;
+    }
+
     /// A wake has succeeded.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

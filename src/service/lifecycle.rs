@@ -9,6 +9,8 @@
 //!     │   └───────────────── Idle (a wake that failed late) ───────┼─┘
 //!     └────────────────────────────── Stopped ─────────────────────┘
 //!
+//!   Awake ── Ended (a COMMAND, by itself) ──▶ Asleep
+//!
 //!   Asleep, Awake ── Retire ──▶ Draining ── Drained ──▶ Ending ── Stopped, StillUp ──▶ Gone
 //!                                        └─ Kept ─────────────────────────────────────▶ Gone
 //! ```
@@ -51,6 +53,8 @@ pub enum Event {
     Lost,
     /// Nobody has used it for IDLE_TIME.
     Idle,
+    /// COMMAND has ended by itself.
+    Ended,
     /// STOP has ended, and the backend is gone as far as that can be known.
     Stopped,
     /// STOP did not take.
@@ -91,6 +95,9 @@ const ARROWS: &[Arrow] = {
         arrow(S::Waking, E::WakeFailed, S::Asleep),
         arrow(S::Awake, E::Lost, S::Waking),
         arrow(S::Awake, E::Idle, S::Stopping),
+        // The end of a COMMAND is an event: nobody has to find out by a connect that fails. While
+        // it wakes that is WakeFailed, while it is being stopped Stopped.
+        arrow(S::Awake, E::Ended, S::Asleep),
         // A wake that ran out of time after START had run may have left something running.
         arrow(S::Asleep, E::Idle, S::Stopping),
         arrow(S::Stopping, E::Stopped, S::Asleep),

@@ -38,4 +38,4 @@ pub use machine::{DrainingSnapshot, Service, Snapshot};
 pub use port::{
     Cause, ConnectFailure, Input, Output, ProbeKind, ProbeVerdict, Refusal, Report, Retirement,
 };
-pub use record::Record;
+pub use record::{BackendRecord, Record};

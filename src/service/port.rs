@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Record, lifecycle::State};
 use crate::model::{
-    Action, ClientAddr, CommandExit, CommandId, CommandOutcome, CommandRequest, ConnId, Definition,
-    Destination, End, GenerationId, LocalAddr, ProbeId, Timestamp,
+    Action, BackendEnd, BackendId, BackendProcess, ClientAddr, CommandExit, CommandId,
+    CommandOutcome, CommandRequest, ConnId, Definition, Destination, End, GenerationId, LocalAddr,
+    ProbeId, StopPlan, Timestamp,
 };
 
 /// Something happened.
@@ -36,6 +37,10 @@ pub enum Input {
     RelayEnded(ConnId),
     /// A command has ended (or START has said its line).
     CommandDone(CommandId, CommandOutcome),
+    /// A COMMAND runs, as this process.
+    BackendStarted(BackendId, BackendProcess),
+    /// A COMMAND has ended, or could not be started, and nothing of it is left.
+    BackendEnded(BackendId, BackendEnd),
     /// A probe has an answer.
     ProbeDone(ProbeId, ProbeVerdict),
     /// The answer to [`Output::SampleActivity`]: when the last byte moved in an open relay.
@@ -59,6 +64,13 @@ pub enum Output {
     Run(CommandId, Box<CommandRequest>),
     /// Kill it, with all it started; the answer still comes.
     CancelCommand(CommandId),
+    /// Run COMMAND; answer with [`Input::BackendStarted`] when it is a process, and with
+    /// [`Input::BackendEnded`] when it is none any more.
+    StartBackend(BackendId, Box<CommandRequest>),
+    /// End it in this way; the answer is its end.
+    StopBackend(BackendId, StopPlan),
+    /// Kill it, with all it started; the answer is its end.
+    KillBackend(BackendId),
     /// Look, or wait, for somebody to listen; answer with [`Input::ProbeDone`].
     Probe(ProbeId, ProbeKind, Vec<Destination>),
     /// The answer is not wanted any more.
@@ -80,6 +92,9 @@ pub enum Output {
     Refuse(ConnId, Refusal),
     /// End this relay now, for this reason: both sides are reset. [`Input::RelayEnded`] follows.
     Cut(ConnId, End),
+    /// The backend of this relay is gone. If the backend has not ended its side itself, both are
+    /// reset, the client after what had been sent to it.
+    BackendGone(ConnId),
     /// Say when the last byte moved, at once.
     SampleActivity(GenerationId),
     /// Write this down for the next daemon; `None`: nothing is awake, forget what was written.
@@ -204,6 +219,17 @@ pub enum Report {
         client: Option<ClientAddr>,
         /// Why.
         why: String,
+    },
+    /// COMMAND has ended by itself.
+    BackendEnded {
+        /// How.
+        end: BackendEnd,
+        /// How long it had run.
+        ran: Duration,
+        /// Open relays that it had.
+        relays: usize,
+        /// How long until the next start at the earliest, where it had failed soon.
+        back_off: Option<Duration>,
     },
     /// A known destination does not answer any more.
     Lost(String),

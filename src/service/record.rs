@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Destination, ServiceName, Timestamp};
+use crate::model::{BackendProcess, Destination, ServiceName, StopPlan, Timestamp};
 
 /// What is awake: written at each change, read by the next daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,4 +18,18 @@ pub struct Record {
     pub in_use: bool,
     /// Where it is. Empty: START decides for each connection, or nobody has said.
     pub destinations: Vec<Destination>,
+    /// COMMAND, while it runs. Earlier versions did not write it.
+    #[serde(default)]
+    pub backend: Option<BackendRecord>,
+}
+
+/// A COMMAND that runs: all that the next daemon must know to end it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRecord {
+    /// Which process it is.
+    pub process: BackendProcess,
+    /// When it was started.
+    pub since: Timestamp,
+    /// How it is ended.
+    pub stop: StopPlan,
 }

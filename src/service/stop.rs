@@ -8,16 +8,20 @@
 //!     └────▶ gone? ──yes──▶ stopped    still up
 //!             └no, or nobody knows──────▶
 //! ```
+//!
+//! A COMMAND is a process of ours, and has a step of its own: it is told to end, and its end is the
+//! end of the stop.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
     failure::describe,
-    generation::Cx,
+    generation::{Backend, Cx},
     port::{Output, ProbeKind, ProbeVerdict},
 };
 use crate::model::{
-    Action, CommandExit, CommandId, CommandOutcome, Destination, ProbeId, Recipe, Timestamp,
+    Action, BackendId, CommandExit, CommandId, CommandOutcome, Destination, ProbeId, Recipe,
+    Timestamp,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -43,6 +47,8 @@ pub(super) struct Stop {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    /// COMMAND was told to end.
+    Backend(BackendId),
     /// STOP runs.
     Command(CommandId),
     /// CHECK runs: it fails when the backend is gone.
@@ -98,6 +104,27 @@ impl Stop {
         (stop, progress)
     }
 
+    /// Ends COMMAND; at once, if somebody is in a hurry.
+    pub(super) fn of_backend(
+        backend: &Backend,
+        hurried: bool,
+        cx: &mut Cx<'_>,
+    ) -> (Self, Progress) {
+        let (mut stop, _) = Self::begin(&Arc::default(), &[], None, true, cx);
+        stop.step = Step::Backend(backend.id);
+        cx.out.push(if hurried {
+            Output::KillBackend(backend.id)
+        } else {
+            Output::StopBackend(backend.id, backend.stop)
+        });
+        (stop, Progress::Going)
+    }
+
+    /// Whether this is the COMMAND that is being ended.
+    pub(super) fn owns_backend(&self, id: BackendId) -> bool {
+        matches!(self.step, Step::Backend(own) if own == id)
+    }
+
     pub(super) fn owns_command(&self, id: CommandId) -> bool {
         matches!(self.step, Step::Command(own) | Step::Check(own) | Step::Cancelling(own) if own == id)
     }
@@ -117,7 +144,7 @@ impl Stop {
             Step::Again(at) => Some(at),
             // CHECK may hang, and has no limit of its own unless it was given one.
             Step::Check(_) | Step::Look(_) => self.deadline,
-            Step::Command(_) | Step::Cancelling(_) | Step::Over => None,
+            Step::Backend(_) | Step::Command(_) | Step::Cancelling(_) | Step::Over => None,
         }
     }
 
@@ -144,6 +171,10 @@ impl Stop {
         match self.step {
             Step::Command(id) | Step::Check(id) => {
                 cx.out.push(Output::CancelCommand(id));
+                Progress::Going
+            }
+            Step::Backend(id) => {
+                cx.out.push(Output::KillBackend(id));
                 Progress::Going
             }
             _ => self.hurry(),

@@ -14,11 +14,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, kill},
+    sys::signal::Signal,
     unistd::{Pid, getpgid},
 };
 
-use super::fd;
+use super::{fd, process::send_signal};
 
 /// The control group under which commands get one each. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -122,6 +122,21 @@ impl CgroupParent {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
+    /// A group that a former daemon made, and that may have something in it. `None` where the path
+    /// is that of no group of ours, or it is gone.
+    #[must_use]
+    pub fn find(&self, path: &Path) -> Option<Cgroup> {
+        let name = path.file_name()?.to_str()?;
+        if path.parent() != Some(&self.inner.path) || !name.starts_with(PREFIX) || !path.is_dir() {
+            return None;
+        }
+        self.inner.held().insert(path.to_owned());
+        Some(Cgroup {
+            path: path.to_owned(),
+            parent: Arc::clone(&self.inner),
+        })
+    }
+
     /// Removes the groups of commands that are empty, those of an earlier daemon too; gives how
     /// many.
     ///
@@ -186,8 +201,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// When the list cannot be read.
-    pub fn signal(&self, signal: Signal, except: Option<Pid>) -> io::Result<()> {
-        signal_all(&self.path, signal, except, DEEPEST)
+    pub fn signal(&self, number: i32, except: Option<Pid>) -> io::Result<()> {
+        signal_all(&self.path, number, except, DEEPEST)
     }
 
     /// Kills everything in it, and below. Processes may still be on their way out afterwards: see
@@ -199,7 +214,7 @@ impl Cgroup {
     pub fn kill(&self) -> io::Result<()> {
         match fs::write(self.path.join("cgroup.kill"), "1") {
             Ok(()) => Ok(()),
-            Err(_) => self.signal(Signal::SIGKILL, None),
+            Err(_) => self.signal(Signal::SIGKILL as i32, None),
         }
     }
 }
@@ -235,7 +250,7 @@ fn remove(path: &Path, depth: usize) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-fn signal_all(path: &Path, signal: Signal, except: Option<Pid>, depth: usize) -> io::Result<()> {
+fn signal_all(path: &Path, number: i32, except: Option<Pid>, depth: usize) -> io::Result<()> {
     let processes = match fs::read_to_string(path.join("cgroup.procs")) {
         Ok(processes) => processes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -251,15 +266,12 @@ fn signal_all(path: &Path, signal: Signal, except: Option<Pid>, depth: usize) ->
         if except.is_some() && getpgid(Some(pid)).ok() == except {
             continue;
         }
-        match kill(pid, signal) {
-            // Gone meanwhile.
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(e) => return Err(e.into()),
-        }
+        // One that is gone meanwhile is no error.
+        send_signal(pid, number)?;
     }
     if depth > 0 {
         for child in children(path)? {
-            signal_all(&child, signal, except, depth - 1)?;
+            signal_all(&child, number, except, depth - 1)?;
         }
     }
     Ok(())
@@ -395,6 +407,11 @@ mod tests {
         assert!(held.path().exists());
         assert!(home.path().join("other").exists());
         let path = held.path().to_owned();
+        assert!(parent.find(&home.path().join("other")).is_none());
+        assert!(parent.find(&home.path().join("cmd-gone")).is_none());
+        assert!(parent.find(Path::new("/tmp")).is_none());
+        assert_eq!(parent.find(&path).unwrap().path(), path);
+        fs::create_dir_all(&path).unwrap();
         drop(held);
         assert!(!path.exists());
     }

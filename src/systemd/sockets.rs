@@ -14,6 +14,10 @@ use crate::sys::inherit::{self, InheritError};
 /// Names of stored pipes begin so.
 pub const PIPE_PREFIX: &str = "pipe.";
 
+/// Names of stored processes begin so. What kind of file a pidfd is depends on the kernel, so the
+/// name decides; whoever takes it looks whether it is one.
+pub const BACKEND_PREFIX: &str = "backend.";
+
 /// What systemd calls a descriptor that has no name (sd_listen_fds(3)).
 const UNNAMED: &str = "unknown";
 
@@ -39,6 +43,8 @@ pub struct Inherited {
     pub sockets: Vec<Named>,
     /// Pipes whose name begins with [`PIPE_PREFIX`].
     pub pipes: Vec<Named>,
+    /// What is no socket, and has a name that begins with [`BACKEND_PREFIX`].
+    pub backends: Vec<Named>,
     /// What is neither; nobody has a use for it.
     pub others: Vec<Named>,
 }
@@ -112,7 +118,10 @@ impl Inherited {
     /// Whether nothing was inherited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.pipes.is_empty() && self.others.is_empty()
+        self.sockets.is_empty()
+            && self.pipes.is_empty()
+            && self.backends.is_empty()
+            && self.others.is_empty()
     }
 }
 
@@ -190,6 +199,8 @@ fn sort(all: Vec<Named>) -> Result<Inherited, SocketsError> {
             inherited.sockets.push(named);
         } else if kind == SFlag::S_IFIFO && named.name.starts_with(PIPE_PREFIX) {
             inherited.pipes.push(named);
+        } else if named.name.starts_with(BACKEND_PREFIX) {
+            inherited.backends.push(named);
         } else {
             inherited.others.push(named);
         }

@@ -284,6 +284,8 @@ fn every_key_with_a_kind_of_value_has_a_bad_one_among_the_tests() {
         "EXIT_IDLE_TIME",
         "UNIT",
         "CONTAINER",
+        "COMMAND",
+        "STOP_SIGNAL",
         "VARRUN_PATH",
         "START_CMD",
         "STOP_CMD",

@@ -11,6 +11,7 @@
 //! | `files` | which files are read, and how? |
 //! | `hostile` | what comes of nonsense? |
 //! | `ready_made` | what do UNIT and CONTAINER stand for? |
+//! | `command` | what is COMMAND, and what cannot stand beside it? |
 //! | `words` | how is a service explained? |
 //! | `sleeping_beauty` | what becomes of the files of sleeping-beauty? |
 
@@ -27,6 +28,7 @@ use sleepingd::{
 };
 
 mod bad_values;
+mod command;
 mod files;
 mod hostile;
 mod odd_keys;

@@ -4,12 +4,7 @@ use super::*;
 
 #[test]
 fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
-    let planned = [
-        ("PROXY", "80 a:1"),
-        ("COMMAND", "/bin/x"),
-        ("STOP_SIGNAL", "KILL"),
-        ("PASS_LISTENER", "yes"),
-    ];
+    let planned = [("PROXY", "80 a:1"), ("PASS_LISTENER", "yes")];
     let table = keys::ALL
         .iter()
         .filter(|k| matches!(k.support, keys::Support::NotYet(_)));
@@ -38,12 +33,12 @@ fn what_is_not_supported_yet_is_refused_and_what_asks_for_nothing_is_not() {
             }
         }
     }
-    with("PASS_LISTENER=false\nUNIT=no\nCONTAINER=no\nSTOP_SIGNAL=SIGTERM");
+    with("PASS_LISTENER=false\nUNIT=no\nCONTAINER=no");
 }
 
 #[test]
 fn one_unsupported_key_is_one_error() {
-    for line in ["PROXY=80 a:1", "COMMAND=/bin/x\nPORT=1\nIDLE_TIME=1"] {
+    for line in ["PROXY=80 a:1", "PASS_LISTENER=yes\nPORT=1\nSTART_CMD=x"] {
         let said = complaints(&format!("[s]\n{line}\n"));
         assert_eq!(said.len(), 1, "{said:?}");
     }

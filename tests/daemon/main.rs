@@ -17,6 +17,7 @@
 //! | `outcomes` | how each client ended: one line, one count |
 //! | `exhaustion` | descriptors run out |
 //! | `pipes` | the pipes that a user has run out, or splicing is refused |
+//! | `command` | COMMAND: started, looked after, ended, found again |
 //! | `crashing` | backends that die, hang, or cannot be stopped; commands that multiply |
 //! | `vanishing` | peers that are gone without a word |
 //! | `crowds` | thousands that are silent, half-closed or idle |
@@ -40,6 +41,7 @@ mod harness;
 
 mod accept_proxy;
 mod catalog;
+mod command;
 mod crashing;
 mod crowds;
 mod ending;

@@ -14,7 +14,7 @@ use nix::sys::{
 };
 use sleepingd::{
     model::{End, Outcome},
-    relay::{Activity, Limits, Tuning, relay_tuned},
+    relay::{Activity, Limits, Tuning, Word, relay_tuned},
     sys::{clock, net::Socket, stream::Stream},
 };
 use socket2::{Domain, SockAddr, SockRef, Type};
@@ -149,7 +149,7 @@ impl Ready {
                     if drained.await.is_err() {
                         std::future::pending().await
                     }
-                    End::DrainTimeout
+                    Word::End(End::DrainTimeout)
                 });
                 relay_tuned(client, backend, setup.limits, setup.tuning, drain, shared).await
             });

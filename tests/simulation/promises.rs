@@ -55,6 +55,8 @@ pub struct Account {
     pub stopping: bool,
     /// When the last STOP ended.
     pub stop_ended: Option<Timestamp>,
+    /// When a COMMAND last ended.
+    pub backend_ended: Option<Timestamp>,
     /// It was told to end at once.
     pub hurried: bool,
     /// Until when the relays of a replaced generation may take.
@@ -195,7 +197,12 @@ impl Account {
         // STOP_TIMEOUT ends a CHECK that would hold up a stop; a second signal ends anything.
         let stopped = self.stop_ended.zip(terms.stop_timeout);
         let gone_over = stopped.is_some_and(|(ended, limit)| now >= ended + limit);
-        if (running.action == Action::Check && self.stopping && gone_over) || self.hurried {
+        // What was asked about a COMMAND that has ended is nobody's question any more.
+        let about_nothing = self.backend_ended == Some(now);
+        if (running.action == Action::Check && self.stopping && gone_over)
+            || self.hurried
+            || about_nothing
+        {
             return Ok(());
         }
         let replaced_over = self.replaced_until.iter().any(|until| now >= *until);

@@ -7,8 +7,9 @@ use tracing::error;
 
 use super::{Actor, OpenRelay};
 use crate::{
+    command::BackendControl,
     daemon::{
-        connection::{Order, Verdict},
+        connection::{Order, Told, Verdict},
         probes::{self, Answer},
         reporting,
     },
@@ -29,6 +30,10 @@ impl Actor {
                         canceller.cancel();
                     }
                 }
+                Output::StartBackend(id, request) => self.start_backend(id, *request),
+                Output::StopBackend(id, plan) => self.to_backend(id, |own| own.stop(plan)),
+                Output::KillBackend(id) => self.to_backend(id, BackendControl::kill),
+                Output::BackendGone(conn) => self.backend_gone(conn),
                 Output::Probe(id, kind, destinations) => self.probe(id, kind, destinations),
                 Output::CancelProbe(id) => {
                     if let Some(probe) = self.probes.remove(&id) {
@@ -48,7 +53,7 @@ impl Actor {
                 Output::Cut(conn, why) => {
                     if let Some(relay) = self.clients.get_mut(&conn).and_then(|c| c.relay.take()) {
                         // A relay that has just ended hears it no more.
-                        let _ = relay.cut.send(why);
+                        let _ = relay.cut.send(Told::End(why));
                     }
                 }
                 Output::SampleActivity(generation) => self.sample(generation),
@@ -69,6 +74,15 @@ impl Actor {
         self.commands.insert(id, running.canceller());
         self.answers
             .spawn(async move { Answer::Command(id, running.await) });
+    }
+
+    fn backend_gone(&mut self, conn: ConnId) {
+        let relay = self.clients.get_mut(&conn).and_then(|c| c.relay.as_mut());
+        let Some(relay) = relay else { return };
+        let (cut, is_cut) = oneshot::channel();
+        let before = std::mem::replace(&mut relay.cut, cut);
+        // A relay that has just ended hears it no more.
+        let _ = before.send(Told::BackendGone(is_cut));
     }
 
     fn probe(&mut self, id: ProbeId, kind: ProbeKind, destinations: Vec<Destination>) {
@@ -124,7 +138,7 @@ impl Actor {
         }
         if let Some(relay) = conversation.relay.take() {
             // As above.
-            let _ = relay.cut.send(End::Refused);
+            let _ = relay.cut.send(Told::End(End::Refused));
         }
     }
 

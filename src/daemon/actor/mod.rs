@@ -1,9 +1,11 @@
 //! One task per service: tells the service what happens, and carries out what it decides.
 //!
 //! The service itself ([`crate::service::Service`]) is pure; this is where its events and its timer
-//! are waited for. Clients come in by [`admission`], what it decides is carried out in [`effects`].
+//! are waited for. Clients come in by [`admission`], what it decides is carried out in [`effects`];
+//! [`backends`] is COMMAND's part of that.
 
 mod admission;
+mod backends;
 mod effects;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
@@ -17,7 +19,7 @@ use tracing::{debug, error};
 use super::{
     accept::Listeners,
     budget::{Budget, Place},
-    connection::{Shared, Verdict},
+    connection::{Shared, Told, Verdict},
     headers::Headers,
     probes::Answer,
     records::Records,
@@ -25,9 +27,10 @@ use super::{
     threads::Threads,
 };
 use crate::{
-    command::{Canceller, Runner},
+    command::{BackendControl, Canceller, Runner},
     model::{
-        CommandId, ConnId, ConnMap, Definition, Destination, End, GenerationId, ProbeId, Timestamp,
+        BackendId, CommandId, ConnId, ConnMap, Definition, Destination, GenerationId, ProbeId,
+        Timestamp,
     },
     relay::Activity,
     service::{
@@ -85,6 +88,7 @@ pub(super) struct Actor {
     clients: ConnMap<Conversation>,
     next_conn: u64,
     commands: HashMap<CommandId, Canceller>,
+    backends: HashMap<BackendId, BackendControl>,
     probes: HashMap<ProbeId, tokio::task::AbortHandle>,
     answers: JoinSet<Answer>,
     /// The connection by which a remote backend was found, for the first client.
@@ -106,7 +110,7 @@ struct Conversation {
 
 struct OpenRelay {
     generation: GenerationId,
-    cut: oneshot::Sender<End>,
+    cut: oneshot::Sender<Told>,
     activity: Activity,
 }
 
@@ -120,6 +124,7 @@ impl Actor {
         to_self: mpsc::UnboundedSender<Message>,
     ) -> Self {
         let seed = fastrand::u64(..);
+        let (record, found) = backends::reclaim(definition, record, &common);
         let service = Service::new(
             Arc::clone(definition),
             Table::sound(),
@@ -128,7 +133,7 @@ impl Actor {
             clock::now(),
         );
         let shared = shared(definition, &to_self);
-        Self {
+        let mut actor = Self {
             service,
             common,
             listeners: Listeners::none(),
@@ -140,12 +145,17 @@ impl Actor {
             clients: ConnMap::default(),
             next_conn: 0,
             commands: HashMap::new(),
+            backends: HashMap::new(),
             probes: HashMap::new(),
             answers: JoinSet::new(),
             spare: None,
             paused: false,
             finished: false,
+        };
+        if let Some((id, found)) = actor.service.restored_backend().zip(found) {
+            actor.adopt_backend(id, found);
         }
+        actor
     }
 
     /// Serves until every generation of the service is gone. To be called once.
@@ -195,6 +205,9 @@ impl Actor {
                 match &input {
                     Input::RelayEnded(conn) => {
                         self.clients.remove(conn);
+                    }
+                    Input::BackendEnded(id, _) => {
+                        self.backends.remove(id);
                     }
                     Input::Configured(definition) => {
                         self.shared = shared(definition, &self.to_self);
@@ -280,6 +293,7 @@ impl Actor {
             && self.clients.is_empty()
             && self.headers.is_empty()
             && self.commands.is_empty()
+            && self.backends.is_empty()
             && self.answers.is_empty()
     }
 

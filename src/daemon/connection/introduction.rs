@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Client, Cut, Order, Pairing, Shared, Verdict, reach::reach};
+use super::{Client, Cut, Order, Pairing, Shared, Told, Verdict, reach::reach};
 use crate::{
     daemon::headers,
-    model::{ClientAddr, ConnId, End, LocalAddr, Policy},
+    model::{ClientAddr, ConnId, LocalAddr, Policy},
     relay::{self, Activity, Relay},
     service::{ConnectFailure, Input},
     sys::{
@@ -139,7 +139,7 @@ async fn connect(
 fn relayed(
     client: Stream,
     backend: Stream,
-    cut: oneshot::Receiver<End>,
+    cut: oneshot::Receiver<Told>,
     activity: Activity,
     policy: &Policy,
 ) -> Relay<Cut> {

@@ -38,7 +38,7 @@ use crate::{
     model::{
         ClientAddr, ConnId, Destination, End, LocalAddr, Outcome, Policy, ServiceName, Timestamp,
     },
-    relay::{Activity, Relay},
+    relay::{Activity, Relay, Word},
     service::{ConnectFailure, Input},
     sys::{clock, net::Socket},
 };
@@ -58,10 +58,18 @@ pub(super) struct Order {
     pub(super) settle: Duration,
     /// The connection by which a remote backend was found to be up.
     pub(super) spare: Option<(Destination, Socket)>,
-    /// Ends the connect or the relay: both sides are reset.
-    pub(super) cut: oneshot::Receiver<End>,
+    /// Ends the connect or the relay.
+    pub(super) cut: oneshot::Receiver<Told>,
     /// Told while it is relayed.
     pub(super) activity: Activity,
+}
+
+/// What the actor has to say to a relay.
+pub(super) enum Told {
+    /// End: both sides are reset.
+    End(End),
+    /// The backend is no more. There may be more to say, by this way.
+    BackendGone(oneshot::Receiver<Told>),
 }
 
 /// What every connection of a service shares, at the time of its accept.
@@ -95,8 +103,8 @@ struct Pairing {
     destination: Destination,
 }
 
-/// The actor's word that a relay is to end.
-struct Cut(oneshot::Receiver<End>);
+/// The actor's word to a relay.
+struct Cut(oneshot::Receiver<Told>);
 
 /// The life of one client. A type of its own and not an async block, so that there is somebody left
 /// to tell of a panic: who it was, and what came of its relay.
@@ -231,12 +239,18 @@ impl Pairing {
 // === impl Cut ===
 
 impl Future for Cut {
-    type Output = End;
+    type Output = Word;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
-        // An actor that is gone has been through its drain.
-        let end = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(end.unwrap_or(End::DrainTimeout))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Word> {
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(Told::End(end)) => Word::End(end),
+            Ok(Told::BackendGone(next)) => {
+                self.0 = next;
+                Word::BackendGone
+            }
+            // An actor that is gone has been through its drain.
+            Err(_) => Word::End(End::DrainTimeout),
+        })
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
         status::Gauge,
         threads::{self, Threads},
     },
-    model::{Definition, Scope, ServiceName, Slug},
+    model::{Definition, Scope, ServiceName, Slug, StopPlan},
     relay::{self, PipeLimit},
     service::{Input, Retirement},
     sys::{
@@ -66,6 +66,9 @@ impl Supervisor {
         let runner = Runner::new(store, CgroupParent::delegated());
         for pipe in options.inherited.pipes {
             runner.adopt_pipe(&pipe.name, pipe.fd);
+        }
+        for backend in options.inherited.backends {
+            runner.inherit_backend(&backend.name, backend.fd);
         }
         for other in &options.inherited.others {
             warn!(
@@ -135,6 +138,12 @@ impl Supervisor {
         self.common.threads = Threads::new(count);
         self.say_forgotten(&loaded);
         let errors = self.apply(loaded, &[]).await;
+        // Those of services that are there have been asked for by now.
+        for (name, found) in self.common.runner.unclaimed_backends() {
+            warn!("'{name}' runs, and is in no service's books; it is ended");
+            let plan = StopPlan::default();
+            self.common.runner.end_backend(&name, found, plan);
+        }
         if activated {
             self.caveats.extend(errors);
         } else if !errors.is_empty() {
@@ -145,14 +154,44 @@ impl Supervisor {
 
     /// What was awake when the last daemon ended, and has no section any more.
     pub(super) fn say_forgotten(&self, loaded: &Loaded) {
-        for slug in self.common.records.slugs() {
-            if !loaded.definitions.iter().any(|d| d.slug.as_str() == slug) {
+        for slug in &self.common.records.slugs() {
+            if !loaded.definitions.iter().any(|d| d.slug == *slug) {
+                let broken = loaded
+                    .broken
+                    .iter()
+                    .any(|n| n.slug().as_ref() == Some(slug));
+                if self.ends_forgotten(slug, broken) {
+                    continue;
+                }
                 warn!(
                     "'{slug}' was awake, and its section is gone: its backend is left as it is; \
                      stop it by hand, or bring the section back"
                 );
             }
         }
+    }
+
+    /// A COMMAND is ended with its section, whenever that was removed; where the section only has
+    /// an error it waits for a better one. Whether there was a COMMAND to be ended.
+    fn ends_forgotten(&self, slug: &Slug, broken: bool) -> bool {
+        let Common {
+            runner, records, ..
+        } = &self.common;
+        let Some(backend) = records.read(slug).and_then(|record| record.backend) else {
+            return false;
+        };
+        match runner.find_backend(slug, &backend.process) {
+            Some(_) if broken => return false,
+            Some(found) => {
+                info!("'{slug}' was awake, and its section is gone: its COMMAND is ended");
+                runner.end_backend(slug.as_str(), found, backend.stop);
+            }
+            None => runner.bury_backend(&backend.process),
+        }
+        if let Err(e) = records.write(slug, None) {
+            error!("what was written down of '{slug}' cannot be removed: {e}");
+        }
+        true
     }
 
     /// Makes the running services those of the configuration, with these generated units stopped.

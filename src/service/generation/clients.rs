@@ -37,6 +37,7 @@ impl Generation {
             cx.out.push(Output::Cut(conn, End::DrainTimeout));
             cx.report(Report::DrainTimedOut(1));
         }
+        self.connected_too_late(conn, cx);
         true
     }
 

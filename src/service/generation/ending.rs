@@ -11,6 +11,10 @@ use crate::service::stop::Stop;
 
 impl Generation {
     pub(super) fn begin_stop(&mut self, thorough: bool, cx: &mut Cx<'_>) -> (Stop, stop::Progress) {
+        if let Some(backend) = &self.backend {
+            let hurried = self.retire.is_some_and(|retire| retire.hurried);
+            return Stop::of_backend(backend, hurried, cx);
+        }
         let destination = self.destinations.first().cloned();
         let runs = self.uptime.is_some();
         let none = Arc::new(Recipe::default());
@@ -69,6 +73,7 @@ impl Generation {
     pub(in crate::service) fn hurry(&mut self, cx: &mut Cx<'_>) {
         if let Some(retire) = &mut self.retire {
             retire.deadline = Some(cx.now);
+            retire.hurried = true;
         }
         if let Phase::Stopping(stop) | Phase::Ending(stop) = &mut self.phase {
             let progress = stop.give_up(cx);
@@ -84,7 +89,7 @@ impl Generation {
         }
     }
 
-    pub(super) fn check_drained(&mut self, cx: &mut Cx<'_>) {
+    pub(in crate::service) fn check_drained(&mut self, cx: &mut Cx<'_>) {
         if matches!(self.phase, Phase::Draining)
             && self.relays.is_empty()
             && self.connecting.is_empty()

@@ -45,7 +45,7 @@ impl Generation {
         Some(Facts {
             uptime: self.uptime?,
             in_use: held || open,
-            has_stop: self.recipe.stop.is_some() && !mute && self.retire.is_none(),
+            has_stop: self.can_stop() && !mute && self.retire.is_none(),
             inquiry,
         })
     }

@@ -1,5 +1,6 @@
 //! One generation of a backend: its state, what it does on entering one, and what ends it.
 
+mod backend;
 mod clients;
 mod ending;
 mod idling;
@@ -7,17 +8,19 @@ mod waking;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub(super) use self::backend::Backend;
 use super::{
     hold::Held,
     idle::{self, Inquiry, Uptime, Verdict},
     lifecycle::{Event, State, Table},
     port::{Output, ProbeKind, ProbeVerdict, Report},
+    record::Record,
     stop::Stop,
     wake::{Beginning, Wake},
 };
 use crate::model::{
-    Action, ClientAddr, CommandId, CommandLine, CommandOutcome, CommandRequest, ConnId, ConnMap,
-    Definition, Destination, GenerationId, LocalAddr, Mode, ProbeId, Recipe, Timestamp,
+    Action, BackendId, ClientAddr, CommandId, CommandLine, CommandOutcome, CommandRequest, ConnId,
+    ConnMap, Definition, Destination, GenerationId, LocalAddr, Mode, ProbeId, Recipe, Timestamp,
 };
 
 /// What every step may use: the moment, the configuration, identities, and where outputs go.
@@ -38,6 +41,7 @@ const MOST_ARROWS: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     command: u64,
+    backend: u64,
     probe: u64,
     generation: u64,
 }
@@ -55,6 +59,8 @@ pub(super) struct Generation {
     pub(super) destinations: Vec<Destination>,
     /// While it is awake, or may have left something running.
     pub(super) uptime: Option<Uptime>,
+    /// COMMAND, while it runs.
+    pub(super) backend: Option<Backend>,
     /// Whether a connection has been made since its START: until then a backend that accepts and
     /// closes is taken for one that is not ready.
     pub(super) settled: bool,
@@ -89,6 +95,8 @@ pub(super) struct Retire {
     pub(super) deadline: Option<Timestamp>,
     /// Whether another generation waits for this one's backend to be gone.
     pub(super) replaced: bool,
+    /// There is no time left: COMMAND is killed.
+    pub(super) hurried: bool,
     /// The deadline has passed: what it finds open when it comes to drain is cut at once.
     pub(super) expired: bool,
 }
@@ -101,6 +109,8 @@ pub(super) struct WakeFailure {
     pub(super) adopting: bool,
     /// Whether trying again would run a command.
     pub(super) started: bool,
+    /// Its COMMAND goes on running.
+    pub(super) runs_on: bool,
 }
 
 impl std::fmt::Debug for Beginning {
@@ -137,6 +147,19 @@ impl Cx<'_> {
     ) -> CommandId {
         self.ids.command += 1;
         let id = CommandId(self.ids.command);
+        let request = self.request(action, command, recipe, destination, client);
+        self.out.push(Output::Run(id, Box::new(request)));
+        id
+    }
+
+    pub(super) fn request(
+        &self,
+        action: Action,
+        command: &CommandLine,
+        recipe: &Arc<Recipe>,
+        destination: Option<Destination>,
+        client: Option<(ClientAddr, LocalAddr)>,
+    ) -> CommandRequest {
         let timeouts = &self.definition.policy.command_timeouts;
         let timeout = match action {
             Action::Start => timeouts.start,
@@ -144,21 +167,24 @@ impl Cx<'_> {
             Action::Check => timeouts.check,
             Action::Idle => timeouts.idle,
             Action::Ready => timeouts.ready,
+            // It is to run for as long as it is used.
+            Action::Command => None,
         };
-        self.out.push(Output::Run(
-            id,
-            Box::new(CommandRequest {
-                service: self.definition.name.clone(),
-                slug: self.definition.slug.clone(),
-                action,
-                command: command.clone(),
-                recipe: Arc::clone(recipe),
-                timeout,
-                destination,
-                client,
-            }),
-        ));
-        id
+        CommandRequest {
+            service: self.definition.name.clone(),
+            slug: self.definition.slug.clone(),
+            action,
+            command: command.clone(),
+            recipe: Arc::clone(recipe),
+            timeout,
+            destination,
+            client,
+        }
+    }
+
+    pub(super) fn next_backend(&mut self) -> BackendId {
+        self.ids.backend += 1;
+        BackendId(self.ids.backend)
     }
 
     pub(super) fn probe(&mut self, kind: ProbeKind, destinations: Vec<Destination>) -> ProbeId {
@@ -185,6 +211,7 @@ impl Generation {
             recipe: Arc::clone(&definition.recipe),
             destinations: definition.targets.clone(),
             uptime: None,
+            backend: None,
             settled: true,
             connecting: BTreeMap::new(),
             relays: ConnMap::default(),
@@ -200,17 +227,41 @@ impl Generation {
     pub(super) fn restored(
         definition: &Definition,
         ids: &mut Ids,
-        uptime: Uptime,
-        destinations: Vec<Destination>,
+        record: &Record,
         now: Timestamp,
     ) -> Self {
         let mut generation = Self::asleep(definition, ids);
-        generation.uptime = Some(uptime);
+        generation.uptime = Some(Uptime {
+            since: record.since,
+            last_use: if record.in_use { now } else { record.last_use },
+        });
+        generation.backend = record.backend.as_ref().map(|backend| {
+            ids.backend += 1;
+            Backend::restored(backend, BackendId(ids.backend))
+        });
         if generation.mode != Mode::Fixed {
-            generation.destinations = destinations;
+            generation.destinations.clone_from(&record.destinations);
         }
         generation.phase = Phase::Awake(generation.next_inquiry(definition, now));
         generation
+    }
+
+    /// Of targets that are no longer those of the section: it ends, and another takes its place.
+    pub(super) fn replaced(
+        mut self,
+        targets: Vec<Destination>,
+        deadline: Option<Timestamp>,
+    ) -> Self {
+        self.destinations.clone_from(&targets);
+        self.targets = targets;
+        self.retire = Some(Retire {
+            keep: false,
+            deadline,
+            replaced: true,
+            expired: false,
+            hurried: false,
+        });
+        self
     }
 
     pub(super) fn state(&self) -> State {

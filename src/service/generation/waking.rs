@@ -28,13 +28,11 @@ impl Generation {
             client,
             mode: self.mode,
             // What runs is asked about with the commands that woke it; START is always the newest.
-            recipe: match event {
-                Event::Lost => Arc::clone(&self.recipe),
-                _ => Arc::clone(&cx.definition.recipe),
-            },
+            recipe: self.recipe_of_wake(event, cx),
             destinations: self.destinations.clone(),
             known_down,
             recorded: self.uptime.is_some(),
+            runs: self.backend.is_some(),
         });
         self.fire(event, cx);
     }
@@ -86,12 +84,12 @@ impl Generation {
         };
         let why = match progress {
             wake::Progress::Going => return,
+            wake::Progress::Launch => return self.launch(cx),
             wake::Progress::Ready => return self.woken(cx),
             wake::Progress::Failed(why) => why,
         };
         let Some(wake) = slot.take() else { return };
-        // START has done its work, or was killed at it: what it left is for the idle clock.
-        self.uptime = wake.started.then(|| Uptime::fresh(cx.now));
+        self.uptime = self.uptime_after(&wake, cx);
         if wake.started {
             self.recipe = Arc::clone(&wake.recipe);
         }
@@ -101,7 +99,10 @@ impl Generation {
         self.failure = Some(WakeFailure {
             why,
             adopting: wake.adopting(),
-            started: wake.recipe.start.is_some(),
+            // A COMMAND that goes on running is waited for again, and not started.
+            started: self.backend.is_none()
+                && (wake.recipe.start.is_some() || wake.recipe.command.is_some()),
+            runs_on: self.backend.is_some(),
         });
         self.fire(Event::WakeFailed, cx);
     }

@@ -23,6 +23,7 @@ impl Service {
                 destinations: Vec::new(),
                 known_down: None,
                 recorded: false,
+                runs: false,
             },
             cx,
         );
@@ -58,6 +59,8 @@ impl Service {
         let why = match progress {
             wake::Progress::Going => return,
             wake::Progress::Ready => return self.attempt_succeeded(conn, cx),
+            // The parser refuses it: a COMMAND's place is its TARGET.
+            wake::Progress::Launch => "COMMAND needs a TARGET".to_owned(),
             wake::Progress::Failed(why) => why,
         };
         let ended = self.held.change(conn, |held| {

@@ -79,6 +79,7 @@ impl Service {
                 deadline,
                 replaced: true,
                 expired: false,
+                hurried: false,
             },
             cx,
         );
@@ -96,6 +97,7 @@ impl Service {
             deadline,
             replaced: false,
             expired: false,
+            hurried: false,
         };
         for old in &mut self.old {
             old.retire(replaced, cx);
@@ -106,6 +108,7 @@ impl Service {
                 deadline,
                 replaced: false,
                 expired: false,
+                hurried: false,
             },
             cx,
         );

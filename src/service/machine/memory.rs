@@ -2,20 +2,28 @@
 
 use super::{PERSIST_DELAY, Service};
 use crate::model::Timestamp;
-use crate::service::generation::Cx;
+use crate::service::generation::{Backend, Cx};
+use crate::service::idle::Uptime;
 use crate::service::lifecycle::State;
 use crate::service::port::Output;
 use crate::service::record::Record;
 
 impl Service {
     pub(super) fn record(&self) -> Option<Record> {
-        let uptime = self.current.uptime?;
+        let backend = self.current.backend.as_ref().and_then(Backend::record);
+        // A COMMAND that is not ready yet is nobody's but ours, too.
+        let uptime = match (self.current.uptime, &backend) {
+            (Some(uptime), _) => uptime,
+            (None, Some(backend)) => Uptime::fresh(backend.since),
+            (None, None) => return None,
+        };
         Some(Record {
             service: self.definition.name.clone(),
             since: uptime.since,
             last_use: uptime.last_use,
-            in_use: self.current.in_use() || self.in_use_by_held(),
+            in_use: self.current.uptime.is_none() || self.current.in_use() || self.in_use_by_held(),
             destinations: self.current.destinations.clone(),
+            backend,
         })
     }
 
@@ -42,6 +50,7 @@ impl Service {
         };
         let elsewhere =
             record.since != written.since || record.destinations != written.destinations;
+        let elsewhere = elsewhere || record.backend != written.backend;
         if elsewhere || (record.in_use && !written.in_use) {
             return true;
         }

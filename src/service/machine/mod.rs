@@ -2,6 +2,7 @@
 //! sleep.
 
 mod attempts;
+mod backends;
 mod clients;
 mod connects;
 mod ending;
@@ -15,7 +16,6 @@ use super::{
     backoff::BackOff,
     generation::{Cx, Generation, Ids},
     hold::HoldQueue,
-    idle::Uptime,
     lifecycle::{State, Table},
     port::{Cause, Input, Output, ProbeVerdict},
     record::Record,
@@ -90,6 +90,8 @@ pub struct Snapshot {
     pub failures: u32,
     /// No wake before this moment.
     pub back_off_until: Option<Timestamp>,
+    /// Whether a COMMAND of ours runs, in whatever state.
+    pub supervised: bool,
     /// The generations that drain.
     pub draining: Vec<DrainingSnapshot>,
 }
@@ -119,15 +121,19 @@ impl Service {
         now: Timestamp,
     ) -> Self {
         let mut ids = Ids::default();
+        let mut old = Vec::new();
         let current = match &record {
             Some(record) => {
-                let last_use = if record.in_use { now } else { record.last_use };
-                let uptime = Uptime {
-                    since: record.since,
-                    last_use,
-                };
-                let at = record.destinations.clone();
-                Generation::restored(&definition, &mut ids, uptime, at, now)
+                let restored = Generation::restored(&definition, &mut ids, record, now);
+                let moved = record.destinations != definition.targets;
+                if restored.backend.is_some() && moved {
+                    // Its TARGET was changed while no daemon ran, as if it was now.
+                    let deadline = now.plus(definition.policy.timeouts.drain);
+                    old.push(restored.replaced(record.destinations.clone(), deadline));
+                    Generation::asleep(&definition, &mut ids)
+                } else {
+                    restored
+                }
             }
             None => Generation::asleep(&definition, &mut ids),
         };
@@ -136,7 +142,7 @@ impl Service {
             definition,
             table,
             current,
-            old: Vec::new(),
+            old,
             held: HoldQueue::default(),
             back_off: BackOff::default(),
             clients: ConnMap::default(),
@@ -238,8 +244,13 @@ impl Service {
             held: self.held.present() + all().map(|g| g.connecting.len()).sum::<usize>(),
             relays: self.relays(),
             destinations: self.current.destinations.clone(),
-            failures: self.back_off.failures(),
+            // A COMMAND that is up is on trial, and no failure.
+            failures: match self.current.state() {
+                State::Awake => 0,
+                _ => self.back_off.failures(),
+            },
             back_off_until: self.back_off.until(now),
+            supervised: all().any(|generation| generation.backend.is_some()),
             draining: self.old.iter().map(draining).collect(),
         }
     }
@@ -294,6 +305,12 @@ impl Service {
                 }
             }
             Input::CommandDone(id, outcome) => self.command_done(id, &outcome, cx),
+            Input::BackendStarted(id, process) => {
+                for generation in self.generations() {
+                    generation.backend_started(id, process.clone());
+                }
+            }
+            Input::BackendEnded(id, end) => self.backend_ended(id, end, cx),
             Input::ProbeDone(id, verdict) => self.probe_done(id, verdict, cx),
             Input::Activity(id, last) => {
                 let held = self.in_use_by_held();

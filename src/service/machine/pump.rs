@@ -10,14 +10,17 @@ impl Service {
     /// Wakes that have failed: their clients are reset now, not at the end of a timeout.
     pub(super) fn settle_accounts(&mut self, cx: &mut Cx<'_>) {
         if self.current.state() == State::Awake {
-            self.back_off.clear();
+            match self.current.backend {
+                Some(_) => self.back_off.on_trial(),
+                None => self.back_off.clear(),
+            }
             self.wanted = None;
         }
         let Some(failure) = self.current.failure.take() else {
             return;
         };
         if failure.adopting {
-            if self.persisted.is_some() {
+            if self.persisted.is_some() && !failure.runs_on {
                 cx.report(Report::NotThere);
             }
             return;
@@ -28,7 +31,11 @@ impl Service {
         // With nothing to start, trying again costs nothing.
         let back_off = failure.started.then(|| self.back_off.failed(cx.now));
         cx.report(Report::WakeFailed {
-            why: failure.why,
+            why: if failure.runs_on {
+                format!("{}; COMMAND goes on running", failure.why)
+            } else {
+                failure.why
+            },
             refused: waiting.len(),
             back_off,
         });

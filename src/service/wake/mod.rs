@@ -9,6 +9,8 @@
 //!   look (TARGET without CHECK) ──up──▶ READY_CMD ...
 //! ```
 //!
+//! COMMAND stands where START does, and is the generation's: the wake asks for it, and waits.
+//!
 //! A wake knows nothing of clients: it goes on when they leave, and its end is the same for all.
 //!
 //! | file | the idea in it |
@@ -40,12 +42,14 @@ pub(super) struct Wake {
     pub(super) began: Timestamp,
     /// The commands it runs; a wake that runs START takes the newest.
     pub(super) recipe: Arc<Recipe>,
-    /// Whether START has been run.
+    /// Whether START, or COMMAND, has been run.
     pub(super) started: bool,
     /// Where the backend is, as far as has been said.
     pub(super) destinations: Vec<Destination>,
     mode: Mode,
     recorded: bool,
+    /// A COMMAND runs already.
+    runs: bool,
     client: Option<(ClientAddr, LocalAddr)>,
     deadline: Option<Timestamp>,
     /// Why it was given up, while a command is being killed for it.
@@ -66,6 +70,8 @@ pub(super) struct Beginning {
     pub(super) known_down: Option<String>,
     /// It is awake, or was written down as awake.
     pub(super) recorded: bool,
+    /// A COMMAND runs, ready or not.
+    pub(super) runs: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +108,8 @@ enum Step {
 pub(super) enum Progress {
     /// On.
     Going,
+    /// COMMAND is to run now, if it does not; then [`Wake::wait_for_backend`].
+    Launch,
     /// The backend is ready.
     Ready,
     /// It failed, or was given up; why.
@@ -118,6 +126,7 @@ impl Wake {
             destinations: from.destinations,
             mode: from.mode,
             recorded: from.recorded,
+            runs: from.runs,
             client: from.client,
             deadline: cx.now.plus(cx.definition.policy.timeouts.wake),
             given_up: String::new(),
@@ -208,6 +217,24 @@ impl Wake {
                 self.over(Progress::Failed(why))
             }
             _ => self.over(Progress::Failed(why)),
+        }
+    }
+
+    /// Ends what it has under way, of which no answer is wanted.
+    pub(super) fn abandon(&mut self, cx: &mut Cx<'_>) {
+        match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Check(id)
+            | Step::Start(id)
+            | Step::CheckAfterStart(id)
+            | Step::ReadyCommand(id) => cx.out.push(Output::CancelCommand(id)),
+            Step::Look(id) | Step::Wait(id) | Step::ReadyUrl(id) => {
+                cx.out.push(Output::CancelProbe(id));
+            }
+            Step::CheckAgainAt(_)
+            | Step::ReadyAgainAt(_)
+            | Step::Pause(_)
+            | Step::Cancelling(_)
+            | Step::Over => {}
         }
     }
 

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Progress, Step, Wake, said::said};
 use crate::{
-    model::{Action, CommandExit, CommandId, CommandLine, CommandOutcome, Mode},
+    model::{
+        Action, ClientAddr, CommandExit, CommandId, CommandLine, CommandOutcome, LocalAddr, Mode,
+    },
     service::{failure::describe, generation::Cx, port::ProbeKind},
 };
 
@@ -53,6 +55,9 @@ impl Wake {
         if self.adopting() {
             return self.over(Progress::Failed(why_down.to_owned()));
         }
+        if self.runs || cx.definition.recipe.command.is_some() {
+            return Progress::Launch;
+        }
         self.recipe = Arc::clone(&cx.definition.recipe);
         let Some(start) = self.recipe.start.clone() else {
             return self.over(Progress::Failed(format!(
@@ -62,6 +67,17 @@ impl Wake {
         self.started = true;
         self.step = Step::Start(self.run(Action::Start, &start, cx));
         Progress::Going
+    }
+
+    /// COMMAND is run, and it is the newest.
+    pub(in crate::service) fn starts_backend(&mut self, cx: &Cx<'_>) {
+        self.recipe = Arc::clone(&cx.definition.recipe);
+        self.started = true;
+    }
+
+    /// Until somebody listens, as after START.
+    pub(in crate::service) fn wait_for_backend(&mut self, cx: &mut Cx<'_>) -> Progress {
+        self.wait(cx)
     }
 
     pub(super) fn has_started(&mut self, outcome: &CommandOutcome, cx: &mut Cx<'_>) -> Progress {
@@ -169,7 +185,7 @@ impl Wake {
 
     pub(super) fn pause(&mut self, cx: &mut Cx<'_>) -> Progress {
         let pause = cx.definition.policy.timeouts.after_start;
-        if !self.started || pause.is_zero() {
+        if !(self.started || self.runs) || pause.is_zero() {
             return self.over(Progress::Ready);
         }
         self.step = Step::Pause(cx.now + pause);
@@ -179,6 +195,11 @@ impl Wake {
     pub(super) fn over(&mut self, progress: Progress) -> Progress {
         self.step = Step::Over;
         progress
+    }
+
+    /// The client that caused it, and where it connected to.
+    pub(in crate::service) fn client(&self) -> Option<(ClientAddr, LocalAddr)> {
+        self.client.clone()
     }
 
     pub(super) fn run(&self, action: Action, command: &CommandLine, cx: &mut Cx<'_>) -> CommandId {

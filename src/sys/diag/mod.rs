@@ -39,7 +39,7 @@ use nix::{
 
 use self::{
     message::{BY_FAMILY, Reply, with_header},
-    tcp::{inet_listener, inet_request},
+    tcp::{connection_request, inet_listener, inet_request, is_held_open},
     unix::{unix_listener, unix_request},
 };
 use crate::model::{ListenAddr, addr::canonical};
@@ -127,6 +127,21 @@ impl Diag {
             ListenAddr::Any(port) => self.tcp((Ipv4Addr::LOCALHOST, *port).into()),
             ListenAddr::Tcp(at) => self.tcp(SocketAddr::new(one_of_all(at.ip()), at.port())),
             ListenAddr::Unix(path) => self.unix(path),
+        }
+    }
+
+    /// Whether a process of this machine has the end at `local` of a TCP connection to `remote`, and
+    /// has not ended it: not where it has closed it, and the rest is on its way.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn holds_open(&mut self, local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
+        let mut held = None;
+        let request = connection_request(&canonical(local), &canonical(remote));
+        match self.ask(&request, 0, |reply| held = is_held_open(reply)) {
+            Ok(()) => Ok(held.unwrap_or(false)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -32,6 +32,28 @@ pub(super) fn inet_request(address: &SocketAddr, states: u32) -> Vec<u8> {
     request
 }
 
+/// The same for the end at `local` of a connection whose other end is `remote`. Where there is none
+/// the kernel answers with a listener.
+pub(super) fn connection_request(local: &SocketAddr, remote: &SocketAddr) -> Vec<u8> {
+    let mut request = inet_request(local, u32::MAX);
+    // struct inet_diag_sockid: behind both ports and our address.
+    request[10..12].copy_from_slice(&remote.port().to_be_bytes());
+    match remote {
+        SocketAddr::V4(v4) => request[28..32].copy_from_slice(&v4.ip().octets()),
+        SocketAddr::V6(v6) => request[28..44].copy_from_slice(&v6.ip().octets()),
+    }
+    request
+}
+
+/// Whether somebody has that end, and has not closed it: a socket that the kernel alone is about to
+/// finish has no inode.
+pub(super) fn is_held_open(reply: &[u8]) -> Option<bool> {
+    const ESTABLISHED: u8 = 1;
+    const CLOSE_WAIT: u8 = 8;
+    let open = matches!(*reply.get(1)?, ESTABLISHED | CLOSE_WAIT);
+    Some(open && u32_at(reply, 68)? != 0)
+}
+
 /// Reads `struct inet_diag_msg`.
 pub(super) fn inet_listener(reply: &[u8]) -> Option<Listener> {
     if *reply.get(1)? != LISTEN {

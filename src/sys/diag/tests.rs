@@ -134,3 +134,25 @@ fn a_truncated_reply_is_no_reply() {
     assert!(Reply::split(&[3; 15]).is_none());
     assert_eq!(inet_listener(&[2, LISTEN, 0]), None);
 }
+
+#[test]
+fn an_end_is_held_open_until_it_is_closed_though_its_bytes_are_still_on_their_way() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (listener, port) = bound(address, true);
+        listener.listen(1).unwrap();
+        let at = SocketAddr::new(address.parse::<SocketAddr>().unwrap().ip(), port);
+        let ours = std::net::TcpStream::connect(at).unwrap();
+        let mut theirs = listener.accept().unwrap().0;
+        let us = ours.local_addr().unwrap();
+        let mut diag = Diag::open().unwrap();
+        assert!(diag.holds_open(at, us).unwrap());
+        theirs.set_nonblocking(true).unwrap();
+        while std::io::Write::write(&mut theirs, &[0; 65536]).is_ok() {}
+        assert!(diag.holds_open(at, us).unwrap());
+        drop(theirs);
+        assert!(!diag.holds_open(at, us).unwrap(), "{address}");
+        // Nobody has such an end; there is a listener at its address.
+        let nobody = SocketAddr::new(us.ip(), 1);
+        assert!(!diag.holds_open(at, nobody).unwrap());
+    }
+}

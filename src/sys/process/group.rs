@@ -2,11 +2,7 @@
 
 use std::{fs, io, os::unix::ffi::OsStrExt, path::Path};
 
-use nix::{
-    errno::Errno,
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
 
 /// Sends a signal to a process group, which the caller knows to be its own: its leader is a child
 /// that has not been reaped. An empty group is no error.
@@ -14,8 +10,18 @@ use nix::{
 /// # Errors
 /// As kill(2).
 pub fn signal_group(group: Pid, signal: Signal) -> io::Result<()> {
-    match killpg(group, signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+    send_signal(Pid::from_raw(-group.as_raw()), signal as i32)
+}
+
+/// kill(2) with any signal, realtime ones too: to a process, or to a group where the number is
+/// negative. Nobody there is no error.
+///
+/// # Errors
+/// As kill(2).
+pub fn send_signal(to: Pid, number: i32) -> io::Result<()> {
+    // SAFETY: takes two numbers.
+    match Errno::result(unsafe { libc::kill(to.as_raw(), number) }) {
+        Ok(_) | Err(Errno::ESRCH) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }

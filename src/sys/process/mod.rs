@@ -6,14 +6,17 @@
 //! | `signals` | which signals it finds ignored |
 //! | `progress` | how far it came, told without memory in common |
 //! | `group` | process groups: signals to them, and whether one lives |
+//! | `pidfd` | one process, whoever is its parent: that it has ended is an event |
 
 mod child;
 mod group;
+mod pidfd;
 mod progress;
 mod signals;
 
 pub use child::{ChildSetup, spared_by_oom_killer};
-pub use group::{group_lives, signal_group};
+pub use group::{group_lives, send_signal, signal_group};
+pub use pidfd::{PidFd, WatchedProcess, start_time};
 pub use progress::{Progress, Report, Step};
 pub use signals::remember_ignored;
 

@@ -23,6 +23,8 @@ message_ids! {
     COMMAND_TIMED_OUT = "20f5dc1a31dc422d82ee10a49ea142dd";
     /// A command failed.
     COMMAND_FAILED = "255a8e2940764c9aaa491fe9e4835de2";
+    /// A COMMAND has ended by itself.
+    COMMAND_ENDED = "b763e33bec734682baaceb05b9a05b93";
     /// A service was put to sleep.
     ASLEEP = "d32122adf6bc4ec0bfb3d62eced82947";
     /// A service could not be put to sleep.

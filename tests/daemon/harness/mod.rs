@@ -84,8 +84,11 @@ impl Stage {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (process, stage) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let [_, high, low, _] = (process << 8).to_be_bytes();
-        // 127.0.*.* is for others. Stages of one process differ in the last byte.
-        let ip = Ipv4Addr::new(127, high | 0x40, low, u8::try_from(stage + 1).unwrap()).into();
+        // 127.0.*.* is for others. Stages of one process differ in the last byte; beyond as many
+        // as that can tell apart, in a bit that a process far away has.
+        let last = u8::try_from(stage % 254 + 1).unwrap();
+        let beyond = u8::try_from(stage / 254).unwrap() << 7;
+        let ip = Ipv4Addr::new(127, (high | 0x40) ^ beyond, low, last).into();
         let directory = tempfile::Builder::new()
             .prefix("sleepingd-")
             .tempdir()

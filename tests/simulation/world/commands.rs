@@ -8,7 +8,7 @@ use sleepingd::{
 };
 
 use super::{Backend, Event, Step, World, group, ms};
-use crate::promises::Running;
+use crate::promises::{Running, promise};
 
 impl World {
     pub(super) fn all_up(&mut self) {
@@ -44,6 +44,10 @@ impl World {
     }
 
     pub(super) fn command_begins(&mut self, id: CommandId, request: Box<CommandRequest>) -> Step {
+        promise!(
+            request.action != Action::Command,
+            "COMMAND is run as a command that ends"
+        );
         let replaced = self.definition.mode() == Mode::Fixed
             && group(request.destination.as_ref()) != group(self.definition.targets.first());
         self.account
@@ -92,6 +96,7 @@ impl World {
                 }
                 exit(i32::from(!idle))
             }
+            Action::Command => unreachable!("see `command_begins`"),
             Action::Ready => {
                 let ready = self.benign || self.chance(70);
                 exit(i32::from(!ready))

@@ -25,6 +25,7 @@ impl World {
         }
         self.life += 1;
         self.finished = false;
+        self.processes_are_found();
         let seed = self.choices.u64(0..u64::MAX);
         self.service = Service::new(
             Arc::clone(&self.definition),
@@ -34,6 +35,7 @@ impl World {
             self.now,
         );
         let seen = self.service.snapshot(self.now);
+        self.processes_are_adopted()?;
         let account = std::mem::take(&mut self.account);
         self.account.clients = account.clients;
         self.account.evidence_down = self.record.is_none();
@@ -66,9 +68,11 @@ impl World {
     pub(super) fn daemon_restarts(&mut self) -> Step {
         self.say(format_args!("the daemon is restarted"));
         let was_awake = self.service.snapshot(self.now).state == State::Awake;
+        let began = self.now;
         self.retire(Retirement::Keep)?;
+        let has_ended = self.account.backend_ended.is_some_and(|at| at >= began);
         promise!(
-            !was_awake || self.record.is_some(),
+            !was_awake || has_ended || self.record.is_some(),
             "6: a restart forgets what is awake"
         );
         self.next_daemon()
@@ -78,9 +82,10 @@ impl World {
         self.say(format_args!("the daemon is stopped"));
         let seen = self.service.snapshot(self.now);
         let (stops, awake) = (self.account.stops, seen.state == State::Awake);
-        let has_stop = self.definition.recipe.stop.is_some();
+        let has_stop = self.definition.recipe.stop.is_some() || !self.processes.is_empty();
         self.stubborn = self.chance(30);
         self.retire(Retirement::Stop)?;
+        self.nothing_runs()?;
         promise!(
             !awake || !has_stop || self.account.stops > stops,
             "STOP did not run at the end, for a service that was awake"

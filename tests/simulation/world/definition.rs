@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use sleepingd::model::{
     Access, Balance, Cidr, CidrList, CommandLine, CommandTimeouts, Definition, IdleOn, IdlePolicy,
-    Limits, Mode, Origin, Policy, ProxyProtocol, Recipe, ServiceName, Timeouts, WakeOn,
+    Limits, Mode, Origin, Policy, ProxyProtocol, Recipe, ServiceName, StopPlan, Supervised,
+    Timeouts, WakeOn,
 };
 
 use super::{ms, target};
@@ -53,6 +54,21 @@ fn recipe(choices: &mut Choices, fixed: bool) -> Recipe {
         ready_url: chance(10).then(|| "http://localhost/".to_owned()),
         ..Recipe::default()
     }
+}
+
+/// The same with a COMMAND.
+pub(super) fn supervised(definition: &mut Definition) {
+    let recipe = Recipe {
+        command: CommandLine::new("server").map(|command| Supervised {
+            command,
+            stop: StopPlan::default(),
+        }),
+        start: None,
+        stop: None,
+        check: None,
+        ..(*definition.recipe).clone()
+    };
+    definition.recipe = Arc::new(recipe);
 }
 
 fn policy(choices: &mut Choices, has_idle_command: bool) -> Policy {

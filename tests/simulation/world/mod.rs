@@ -8,6 +8,7 @@
 //! | `daemon` | the daemon begins, crashes, is restarted, ends |
 //! | `time` | what will happen, and when |
 //! | `commands` | commands, and the backend that they start and stop |
+//! | `processes` | COMMANDs, which live and end by themselves |
 //! | `connections` | probes, connects, relays |
 //! | `service` | the service is told, and its answers are carried out |
 //! | `checks` | what must hold after each step |
@@ -18,6 +19,7 @@ mod commands;
 mod connections;
 mod daemon;
 mod definition;
+mod processes;
 mod random;
 mod service;
 mod time;
@@ -32,11 +34,16 @@ use std::{
 };
 
 use sleepingd::{
-    model::{CommandId, CommandRequest, ConnId, Definition, Destination, ProbeId, Timestamp},
+    model::{
+        BackendId, CommandId, CommandRequest, ConnId, Definition, Destination, ProbeId, Timestamp,
+    },
     service::{ProbeKind, Record, Service, lifecycle::Table},
 };
 
-use self::definition::{random_definition, terms};
+use self::{
+    definition::{random_definition, supervised, terms},
+    processes::Process,
+};
 use crate::{
     choices::Choices,
     promises::{Account, Terms},
@@ -57,6 +64,9 @@ enum Event {
     Connect(ConnId, Vec<Destination>),
     RelayEnds(ConnId),
     Leaves(ConnId),
+    BackendStarts(i32, u32),
+    BackendFails(BackendId, u32),
+    BackendExits(i32),
 }
 
 /// Whether a backend is really there.
@@ -79,6 +89,11 @@ pub struct World {
     sequence: u64,
     next_conn: u64,
     backends: BTreeMap<u16, Backend>,
+    /// COMMANDs, by their numbers.
+    processes: BTreeMap<i32, Process>,
+    next_pid: i32,
+    /// The COMMAND that was last started, or found.
+    current_backend: Option<BackendId>,
     record: Option<Record>,
     /// Which daemon it is: what a former one began is not answered.
     life: u32,
@@ -126,9 +141,14 @@ fn target(version: u16, index: u16) -> Destination {
 
 impl World {
     pub fn new(mut choices: Choices, table: Table, tell: bool) -> Self {
-        let definition = Arc::new(random_definition(&mut choices));
+        let mut definition = random_definition(&mut choices);
         let now = Timestamp::since_boot(ms(1_000_000));
         let seed = choices.u64(0..u64::MAX);
+        // Not drawn by itself: lives without a COMMAND stay as they have been.
+        if seed % 3 == 1 && !definition.targets.is_empty() {
+            supervised(&mut definition);
+        }
+        let definition = Arc::new(definition);
         let service = Service::new(Arc::clone(&definition), table.clone(), None, seed, now);
         let mut world = Self {
             remote: choices.chance(20),
@@ -146,6 +166,9 @@ impl World {
             sequence: 0,
             next_conn: 1,
             backends: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            next_pid: 100,
+            current_backend: None,
             record: None,
             life: 0,
             benign: false,
@@ -186,6 +209,7 @@ impl World {
         }
         self.benign = true;
         self.say(format_args!("--- from here on nothing fails"));
+        self.hung_processes_end()?;
         self.run_for(ms(120_000), |_| false)?;
         self.nobody_waits()?;
         self.a_fresh_client_is_served()?;

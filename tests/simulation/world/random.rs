@@ -30,10 +30,7 @@ impl World {
                 });
                 self.run_for(span, |_| false)
             }
-            80..85 => {
-                self.backend_crashes();
-                Ok(())
-            }
+            80..85 => self.backend_crashes(),
             85..88 => self.tell_service(Input::WakeWanted(Cause::Control)),
             88..91 => self.reload(),
             91..94 => self.daemon_crashes(),
@@ -139,7 +136,7 @@ impl World {
         (!all.is_empty()).then(|| all[self.choices.usize(0..all.len())])
     }
 
-    pub(super) fn backend_crashes(&mut self) {
+    pub(super) fn backend_crashes(&mut self) -> Step {
         self.say(format_args!("the backend crashes"));
         for backend in self.backends.values_mut() {
             *backend = Backend::default();
@@ -149,6 +146,7 @@ impl World {
                 self.schedule(self.now, Event::RelayEnds(conn));
             }
         }
+        self.processes_crash()
     }
 
     pub(super) fn relayed(&self) -> Vec<ConnId> {

@@ -51,6 +51,7 @@ impl World {
         self.account.each_end_was_told_once()?;
         self.nobody_is_forgotten()?;
         self.written_down()?;
+        self.processes_are_written_down()?;
         for id in turn.asked {
             let last = self.last_byte();
             self.tell_service(Input::Activity(id, last))?;
@@ -67,6 +68,10 @@ impl World {
                     running.cancelled = true;
                 }
             }
+            Output::StartBackend(id, request) => self.backend_begins(id, &request)?,
+            Output::StopBackend(id, _) => self.backend_is_stopped(id, false)?,
+            Output::KillBackend(id) => self.backend_is_stopped(id, true)?,
+            Output::BackendGone(conn) => self.backend_is_gone(conn)?,
             Output::Probe(id, kind, destinations) => {
                 let at = self.soon(20);
                 self.schedule(at, Event::Probe(id, kind, destinations, self.life));
@@ -163,6 +168,11 @@ impl World {
             }
             Report::Refused { held, .. } | Report::GaveUp { held, .. } => {
                 account.told.another(*held);
+            }
+            Report::BackendEnded { back_off, .. } => {
+                account.not_before = back_off.map(|pause| self.now + pause);
+                account.awake_since = None;
+                account.last_use = None;
             }
             Report::NotThere => {
                 account.awake_since = None;

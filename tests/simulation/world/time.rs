@@ -73,6 +73,9 @@ impl World {
             Event::Connect(conn, candidates) => self.connect_ends(conn, &candidates),
             Event::RelayEnds(conn) => self.relay_ends(conn),
             Event::Leaves(conn) => self.leaves(conn),
+            Event::BackendStarts(pid, life) => self.backend_starts(pid, life),
+            Event::BackendFails(id, life) => self.backend_fails(id, life),
+            Event::BackendExits(pid) => self.backend_exits(pid),
         }
     }
 }

@@ -35,7 +35,9 @@ impl World {
             seen
         })?;
         let ours = group(self.definition.targets.first());
-        let wakeable = self.definition.recipe.start.is_some() || self.runs(ours);
+        let recipe = &self.definition.recipe;
+        let starts = recipe.start.is_some() || recipe.command.is_some();
+        let wakeable = starts || self.runs(ours);
         promise!(
             seen || !wakeable,
             "2: a client of a service that can be woken is not served"
@@ -44,11 +46,12 @@ impl World {
     }
 
     pub(super) fn idle_ends_in_sleep(&mut self) -> Step {
+        let supervised = !self.processes.is_empty();
         self.run_for(ms(200_000), |_| false)?;
         let seen = self.service.snapshot(self.now);
         let (recipe, idle) = (&self.definition.recipe, &self.definition.policy.idle);
         let asked = recipe.idle.is_none() || idle.check_interval.is_some();
-        if recipe.stop.is_some() && idle.after.is_some() && asked {
+        if (recipe.stop.is_some() || supervised) && idle.after.is_some() && asked {
             promise!(seen.state == State::Asleep, "5: idle, but {:?}", seen.state);
             promise!(
                 self.service.deadline().is_none(),

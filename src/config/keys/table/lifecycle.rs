@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::{
     config::{
-        keys::{Blank, Key, KeyInfo, Support, USUAL},
+        keys::{Blank, Key, KeyInfo, USUAL},
         values,
     },
-    model::{CommandLine, IdleOn},
+    model::{CommandLine, IdleOn, StopSignal},
 };
 
 keys! {
@@ -38,28 +38,41 @@ keys! {
         meaning: "puts the backend to sleep",
     }
 
-    /// It is run with the first client and ended when the service is put to sleep.
-    COMMAND: () = values::anything {
+    /// It is run with the first client, and must stay in the foreground: when it ends, the backend
+    /// has ended, and what is left of its process group and control group is killed. What it prints
+    /// goes to the journal, both standard output and standard error. TARGET says where it listens;
+    /// START_CMD, STOP_CMD, CHECK_CMD, UNIT and CONTAINER cannot stand beside it.
+    ///
+    /// When it ends by itself, clients that wait for it are reset, connections that it has not
+    /// ended are reset too, and the next client starts it again: at once, unless it had failed
+    /// before it was ready, or within 30 s of its start; then after a back-off. It goes on running
+    /// when WAKE_TIMEOUT runs out, and over a restart or a crash of the daemon. It is ended by
+    /// STOP_SIGNAL when the service is put to sleep, its section is removed, or the daemon is
+    /// stopped. EXEC_CMD_TIMEOUT is not for it.
+    COMMAND: Option<CommandLine> = values::command_or_false {
         takes: "a command",
         meaning: "run this as the backend itself, supervised; instead of START_CMD and STOP_CMD",
-        support: Support::NotYet(&["false"]),
     }
 
-    /// The number or the name of a signal.
-    STOP_SIGNAL: () = values::anything {
+    /// The name of a signal, with or without SIG, or its number. It goes to the process group of
+    /// COMMAND, and to what has left that but not the control group; what is left after
+    /// STOP_TIMEOUT is killed.
+    STOP_SIGNAL: StopSignal = values::stop_signal {
         takes: "a signal",
         default: "TERM",
-        meaning: "for COMMAND: the signal to its process group",
-        support: Support::NotYet(&["SIGTERM", "15"]),
+        meaning: "for COMMAND: the signal that ends it",
     }
 
     /// The backend is gone when CHECK_CMD fails, or nobody listens on a local TARGET any more.
     /// No client is let through meanwhile. If it is still up after this time, the service is
     /// awake again, with a warning. 0: do not wait.
+    ///
+    /// With COMMAND: how long it may take to end after STOP_SIGNAL, before it is killed. 0: it is
+    /// killed at once.
     STOP_TIMEOUT: Option<Duration> = values::limit {
         takes: "a duration",
         default: "90s",
-        meaning: "how long after STOP_CMD the backend may take to be gone",
+        meaning: "how long after STOP_CMD, or STOP_SIGNAL, the backend may take to be gone",
         blank: Blank::Value,
     }
 
@@ -70,7 +83,7 @@ keys! {
         meaning: "exit 0: nobody uses the backend. Anything else keeps it awake",
     }
 
-    /// It needs a STOP_CMD to do anything. 0 is never, as in sleeping-beauty.
+    /// It needs a STOP_CMD, or a COMMAND, to do anything. 0 is never, as in sleeping-beauty.
     IDLE_TIME: Option<Duration> = values::limit_or_zero {
         takes: "a duration",
         default: "never",
