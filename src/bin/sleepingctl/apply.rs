@@ -23,10 +23,9 @@ use sleepingd::{
     config::Loaded,
     control::{Client, ClientError},
     daemon::{self, Scope},
-    model::ListenAddr,
     systemd::{
         Systemctl, SystemctlError,
-        generator::{self, Plan},
+        generator::{self, Plan, Unit},
     },
 };
 
@@ -48,7 +47,7 @@ struct Applying<'a> {
     scope: Scope,
     systemctl: Systemctl,
     client: Client,
-    wanted: &'a BTreeMap<String, ListenAddr>,
+    wanted: &'a BTreeMap<String, Unit>,
     /// EXIT_IDLE_TIME.
     exits: bool,
 }
@@ -108,11 +107,11 @@ pub(super) async fn apply(scope: Scope, control: &Path, dry_run: bool) -> ExitCo
     }
 }
 
-fn units_of(loaded: &Loaded) -> BTreeMap<String, ListenAddr> {
+fn units_of(loaded: &Loaded) -> BTreeMap<String, Unit> {
     let units = generator::units(&loaded.definitions);
     units
         .into_iter()
-        .map(|unit| (unit.name, unit.addr))
+        .map(|unit| (unit.name.clone(), unit))
         .collect()
 }
 
@@ -208,8 +207,8 @@ impl Applying<'_> {
     /// The wanted units whose ports the daemon has opened itself.
     fn held(&self) -> BTreeSet<String> {
         let is_open = |unit: &String| {
-            let addr = self.wanted.get(unit);
-            addr.is_some_and(|addr| generator::is_open(addr) != Some(false))
+            let unit = self.wanted.get(unit);
+            unit.is_some_and(|unit| generator::is_open(&unit.addr) != Some(false))
         };
         let held = daemon::held_units(self.scope);
         held.into_iter().filter(is_open).collect()
@@ -240,8 +239,8 @@ impl Applying<'_> {
             return Ok(());
         }
         let is_deaf = |unit: &&String| {
-            let addr = self.wanted.get(*unit);
-            addr.is_some_and(|addr| generator::is_open(addr) == Some(false))
+            let unit = self.wanted.get(*unit);
+            unit.is_some_and(|unit| generator::is_open(&unit.addr) == Some(false))
         };
         let deaf: BTreeSet<String> = plan.unchanged.iter().filter(is_deaf).cloned().collect();
         let started = self.on_units("start", &plan.new).await;
