@@ -7,7 +7,7 @@ import time
 from checks import check
 from harness import (
     BACKEND, DAEMON, UNIT_STARTED, alive, ask, connect, fate, main_pid, pid_of, port, processes,
-    promise, show, systemctl, until,
+    promise, run, say, show, systemctl, until,
 )
 
 
@@ -63,6 +63,25 @@ def command_survives_a_crash_and_its_end_is_noticed_afterwards(machine):
     _, pid = survives(machine, lambda: systemctl("kill", "--kill-who=main", "--signal=KILL", DAEMON))
     systemctl("stop", DAEMON)
     promise(not alive(pid), "it outlived the stop of the daemon")
+
+
+@check
+def command_stays_over_a_reload_and_an_apply_and_goes_with_its_section(machine):
+    listen, back, other = port(), port(), port()
+    text = section(machine, back, PORT=listen)
+    machine.write(text)
+    systemctl("daemon-reload")
+    systemctl("enable", "--now", DAEMON)
+    with connect(listen) as client:
+        pid = pid_of(say(client, "hello"))
+        machine.write(text + machine.section("other", mode="target", at=port(), PORT=other))
+        systemctl("reload", DAEMON)
+        promise(pid_of(say(client, "after the reload")) == pid, "another backend answers")
+        run("sleepingctl", "apply")
+        promise(pid_of(say(client, "after apply")) == pid, "another backend answers")
+    machine.write(machine.section("other", mode="target", at=port(), PORT=other))
+    run("sleepingctl", "apply")
+    until("it is gone", lambda: not alive(pid))
 
 
 @check
