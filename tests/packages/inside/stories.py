@@ -16,6 +16,7 @@ from harness import (
 PACKAGES = "/opt/packages"
 CONFIG = "/etc/sleepingd/sleepingd.conf"
 STATE = "/run/packages-test"
+UNIT = "packages-test.service"
 
 # Whatever is under these belongs to the machine, to dpkg, or to these tests.
 NOT_OURS = re.compile(
@@ -80,6 +81,8 @@ def a_new_machine(run):
     """From the first installation to the last trace."""
     before = files()
     front, back = port(), port()
+    # Woken in the other ways: by UNIT, and as COMMAND.
+    others = {kind: (port(), port()) for kind in ("unit", "own")}
     seen = {}
     section = (
         "DRAIN_TIMEOUT=2\n"
@@ -88,7 +91,15 @@ def a_new_machine(run):
         f"TARGET=127.0.0.1:{back}\n"
         f'START_CMD="{BACKEND} {back} hello --pidfile {STATE}/pid &"\n'
         f'STOP_CMD="kill $(cat {STATE}/pid) && touch {STATE}/stopped"\n'
+    ) + "".join(
+        f"[{kind}]\nPORT={listen}\nTARGET=127.0.0.1:{at}\n{how}\n"
+        for (kind, (listen, at)), how in zip(
+            others.items(), (f"UNIT={UNIT}", f"COMMAND={BACKEND} {others['own'][1]} own")
+        )
     )
+
+    def woken():
+        return {kind: pid_of(ask(listen)) for kind, (listen, _) in others.items()}
 
     def a_first_installation_runs_the_daemon_and_fails_no_unit():
         os.makedirs(STATE, exist_ok=True)
@@ -152,10 +163,15 @@ def a_new_machine(run):
             run("userdel", user)
 
     def an_edited_file_takes_effect_with_one_command():
+        write(
+            f"/run/systemd/system/{UNIT}",
+            f"[Service]\nType=exec\nExecStart={BACKEND} {others['unit'][1]} unit\n",
+        )
         write(CONFIG, section)
         said = run("sleepingctl", "apply").stdout
         promise("opened" in said, said)
         seen["backend"] = pid_of(ask(front))
+        seen["others"] = woken()
         promise("no service" not in show(DAEMON, "StatusText"), "it still says that it has none")
 
     def a_reload_with_errors_fails_and_one_without_does_not():
@@ -177,6 +193,7 @@ def a_new_machine(run):
         promise(main_pid() not in (0, daemon), "the daemon is the old one")
         promise(alive(seen["backend"]), "the backend was stopped")
         promise(pid_of(ask(front)) == seen["backend"], "the backend is another one")
+        promise(woken() == seen["others"], f"of {seen['others']} not all are the same: {woken()}")
         promise(read(CONFIG) == seen["configuration"], "the configuration was changed")
         promise(not os.path.exists(f"{STATE}/stopped"), "STOP_CMD ran")
         no_unit_has_failed()
