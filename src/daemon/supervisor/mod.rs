@@ -1,5 +1,6 @@
 //! The process: brings up the services, takes signals and requests, reloads, ends.
 
+mod apply;
 mod end;
 mod idle;
 mod start;

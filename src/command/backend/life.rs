@@ -1,0 +1,320 @@
+//! A COMMAND that runs: what it prints is read, its end is waited for, it is ended.
+
+use std::{os::fd::AsFd, sync::Arc, time::Duration};
+
+use nix::{sys::signal::Signal, unistd::Pid};
+use tokio::{
+    process::Child,
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{Order, beginning::Started};
+use crate::{
+    command::{
+        Inner,
+        backend_name::BackendName,
+        found::FoundBackend,
+        output::Output,
+        supervise::{KILL_WAIT, LOOK_INTERVAL, exit_of, lives, remark},
+    },
+    model::{
+        Action, BackendEnd, BackendProcess, CommandExit, CommandRequest, StopPlan, StopSignal,
+        duration,
+    },
+    sys::{
+        cgroup::Cgroup,
+        process::{PidFd, WatchedProcess, send_signal},
+    },
+};
+
+/// How often it is looked, at the longest, whether the last of what is being stopped has gone.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+
+/// A COMMAND that is a process.
+pub(super) struct Backend {
+    inner: Arc<Inner>,
+    service: String,
+    pub(super) process: BackendProcess,
+    watched: WatchedProcess,
+    /// `None`: an earlier daemon was its parent, and nobody is told its exit status.
+    child: Option<Child>,
+    /// Of one that we have found again the pipes are read by themselves.
+    output: Option<Output>,
+    cgroup: Option<Cgroup>,
+    name: String,
+    orders: watch::Receiver<Order>,
+}
+
+/// How the running of it came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By itself: what is left of it is killed.
+    ByItself,
+    /// It was told to, and what is left of it has until then.
+    Stopping(Option<Instant>),
+    /// It was killed.
+    Killed,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        request: &CommandRequest,
+        started: Started,
+        mut orders: watch::Receiver<Order>,
+    ) -> std::io::Result<Self> {
+        // What it was told while it was being started is still to be done.
+        orders.mark_changed();
+        remark(&inner, request, &started.remarks);
+        Ok(Self {
+            inner,
+            service: request.service.as_str().to_owned(),
+            process: started.process,
+            watched: WatchedProcess::new(started.pidfd)?,
+            child: Some(started.child),
+            output: Some(started.output),
+            cgroup: started.cgroup,
+            name: started.name,
+            orders,
+        })
+    }
+
+    pub(super) async fn found(
+        inner: Arc<Inner>,
+        service: String,
+        found: FoundBackend,
+        orders: watch::Receiver<Order>,
+    ) -> std::io::Result<Self> {
+        let FoundBackend {
+            process,
+            pidfd,
+            name,
+        } = found;
+        let path = process.cgroup.as_deref();
+        let cgroup = inner.cgroups.as_ref().zip(path);
+        let cgroup = cgroup.and_then(|(parent, path)| parent.find(path));
+        let name = match name {
+            Some(name) => name,
+            // For the daemon after this one.
+            None => keep_again(&inner, &service, &pidfd).await?,
+        };
+        Ok(Self {
+            watched: WatchedProcess::new(pidfd)?,
+            inner,
+            service,
+            process,
+            child: None,
+            output: None,
+            cgroup,
+            name,
+            orders,
+        })
+    }
+
+    /// Until nothing of it is left; says how it ended.
+    pub(super) async fn live(&mut self) -> BackendEnd {
+        let way = self.run().await;
+        match way {
+            Way::ByItself | Way::Killed => self.kill_all().await,
+            Way::Stopping(until) => self.let_the_rest_end(until).await,
+        }
+        let exit = self.reap().await;
+        self.inner.keeper.release(&self.name);
+        if let Some(output) = &mut self.output {
+            output.take_rest();
+        }
+        BackendEnd {
+            exit,
+            stderr_tail: self.output.as_ref().map(Output::tail).unwrap_or_default(),
+        }
+    }
+
+    /// Until its main process has ended, or it is to be killed.
+    async fn run(&mut self) -> Way {
+        let mut way = Way::ByItself;
+        loop {
+            let deadline = match way {
+                Way::Stopping(deadline) => deadline,
+                _ => None,
+            };
+            tokio::select! {
+                // What was printed comes before the end, and that before the end of its time.
+                biased;
+                () = advance(self.output.as_mut()) => {}
+                () = self.watched.ended() => return way,
+                order = next_order(&mut self.orders) => match order {
+                    Order::Run => {}
+                    Order::Stop(plan) => way = Way::Stopping(self.stop(plan)),
+                    Order::Kill => return Way::Killed,
+                },
+                () = until(deadline) => {
+                    self.say_killed();
+                    return Way::Killed;
+                }
+            }
+        }
+    }
+
+    /// Gives the signal; says when its time is over.
+    fn stop(&self, plan: StopPlan) -> Option<Instant> {
+        self.signal(plan.signal);
+        // One that is stopped cannot take it to heart.
+        if let Ok(go_on) = StopSignal::try_from(Signal::SIGCONT as i32) {
+            self.signal(go_on);
+        }
+        plan.timeout.map(|limit| Instant::now() + limit)
+    }
+
+    /// To the process group, and to what has left it but not the control group.
+    fn signal(&self, signal: StopSignal) {
+        let group = self.group();
+        self.or_say(send_signal(negative(group), signal.number()));
+        if let Some(cgroup) = &self.cgroup {
+            self.or_say(cgroup.signal(signal.number(), Some(group)));
+        }
+    }
+
+    /// Its main process has ended, as it was told to. What it had started may have something to
+    /// finish; nothing tells of the end of processes that are not children, so it is looked for.
+    async fn let_the_rest_end(&mut self, deadline: Option<Instant>) {
+        let (group, mut pause) = (self.group(), LOOK_INTERVAL);
+        while lives(group, self.cgroup.as_ref()).await {
+            tokio::select! {
+                () = killed(&mut self.orders) => break,
+                () = until(deadline) => {
+                    self.say_killed();
+                    break;
+                }
+                // It may wait for somebody to read what it prints.
+                () = drain(self.output.as_mut()) => {}
+                () = sleep(pause) => pause = (pause * 2).min(LONGEST_LOOK),
+            }
+        }
+        self.kill_all().await;
+    }
+
+    /// SIGKILL to whatever is left, again and again against those that forked meanwhile.
+    pub(super) async fn kill_all(&mut self) {
+        let group = self.group();
+        let killed = timeout(KILL_WAIT, async {
+            loop {
+                self.or_say(send_signal(negative(group), Signal::SIGKILL as i32));
+                self.or_say(self.cgroup.as_ref().map_or(Ok(()), Cgroup::kill));
+                if !lives(group, self.cgroup.as_ref()).await {
+                    break;
+                }
+                sleep(LOOK_INTERVAL).await;
+            }
+        })
+        .await;
+        if killed.is_err() {
+            tracing::warn!(
+                sleepingd_service = self.service,
+                sleepingd_action = Action::Command.as_str(),
+                "SIGKILL has not ended all of COMMAND yet: some of it hangs in the kernel"
+            );
+        }
+    }
+
+    /// Only now: until the rest was killed its number, and the group's with it, was nobody else's.
+    pub(super) async fn reap(&mut self) -> Option<CommandExit> {
+        let child = self.child.as_mut()?;
+        match timeout(KILL_WAIT, child.wait()).await {
+            Ok(status) => Some(exit_of(status)),
+            // It was said that it hangs; the runtime reaps it when it ends.
+            Err(_) => Some(CommandExit::Signalled(Signal::SIGKILL as i32)),
+        }
+    }
+
+    /// What has left both groups may print on.
+    pub(super) async fn read_on(&mut self) {
+        while self.output.as_ref().is_some_and(Output::is_open) {
+            advance(self.output.as_mut()).await;
+        }
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.process.id.pid)
+    }
+
+    fn or_say(&self, result: std::io::Result<()>) {
+        if let Err(why) = result {
+            tracing::warn!(
+                sleepingd_service = self.service,
+                sleepingd_action = Action::Command.as_str(),
+                "COMMAND could not be signalled, so some of it may run on: {why}"
+            );
+        }
+    }
+
+    fn say_killed(&self) {
+        let plan = match *self.orders.borrow() {
+            Order::Stop(plan) => plan,
+            Order::Run | Order::Kill => return,
+        };
+        tracing::warn!(
+            sleepingd_service = self.service,
+            sleepingd_action = Action::Command.as_str(),
+            "COMMAND did not end within {} of {}, and is killed (STOP_TIMEOUT, STOP_SIGNAL)",
+            duration::show(plan.timeout.unwrap_or_default()),
+            plan.signal
+        );
+    }
+}
+
+async fn keep_again(inner: &Arc<Inner>, service: &str, pidfd: &PidFd) -> std::io::Result<String> {
+    let slug = crate::model::ServiceName::new(service).slug();
+    let Some(slug) = slug else {
+        return Ok(String::new());
+    };
+    let name = BackendName::new(&slug, inner.next_number()).to_string();
+    let (inner, kept) = (Arc::clone(inner), pidfd.as_fd().try_clone_to_owned()?);
+    let under = name.clone();
+    // Where the runtime ends there is nobody to keep it for.
+    let _ = spawn_blocking(move || inner.keeper.keep(&under, kept.as_fd())).await;
+    Ok(name)
+}
+
+/// kill(2)'s word for a group.
+fn negative(group: Pid) -> Pid {
+    Pid::from_raw(-group.as_raw())
+}
+
+/// Takes what was printed; never ready once nobody may print.
+async fn advance(output: Option<&mut Output>) {
+    match output {
+        Some(output) if output.is_open() => output.advance().await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// Takes all that is printed while it is waited for something else.
+async fn drain(mut output: Option<&mut Output>) {
+    loop {
+        advance(output.as_deref_mut()).await;
+    }
+}
+
+/// Until it is to be killed.
+async fn killed(orders: &mut watch::Receiver<Order>) {
+    while next_order(orders).await != Order::Kill {}
+}
+
+/// The next order; never, once nobody can give one.
+async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
+    match orders.changed().await {
+        Ok(()) => *orders.borrow_and_update(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
