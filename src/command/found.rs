@@ -72,6 +72,14 @@ impl Runner {
         })
     }
 
+    /// Keeps one that was found for who may ask again.
+    pub fn put_back(&self, found: FoundBackend) {
+        let name = found.name.as_deref().and_then(|name| name.parse().ok());
+        if let Some(name) = name {
+            self.inner.kept.lock().push((name, found.pidfd));
+        }
+    }
+
     /// What was kept and is in nobody's books: those that have ended are forgotten, the others
     /// are to be ended.
     #[must_use]

@@ -11,8 +11,8 @@ use super::systemctl::{Systemctl, SystemctlError};
 /// upgrade it may well be slow, and a restart that is taken for a stop puts to sleep what is used.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long it may take to stop the sockets: it may as well be stopped itself.
-const SOCKETS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long each of three questions about the sockets may take.
+const SOCKETS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What systemd is doing with our unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub async fn unit_job() -> Result<Job, JobError> {
 }
 
 /// Stops the socket units that start our service: who stops it means its ports too, and systemd
-/// by itself would start it again for the next client. Takes four seconds at most; the stop itself
-/// is not waited for.
+/// by itself would start it again for the next client. Takes 15 seconds at most; the stop itself is
+/// not waited for.
 ///
 /// # Errors
 /// Where they are not known, or systemd says no (it does while the machine shuts down, when it

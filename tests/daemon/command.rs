@@ -14,7 +14,7 @@ use nix::{
 };
 
 use crate::harness::{
-    Backend, Daemon, Server, Stage, connect, fetch, has, is_reset, rest, take, until,
+    Backend, Daemon, Server, Stage, connect, fetch, has, is_reset, is_silent, rest, take, until,
 };
 
 /// A service whose COMMAND asks the test what to do.
@@ -699,8 +699,106 @@ fn a_section_that_was_removed_while_no_daemon_ran_ends_it_too() {
     // Before it was ready.
     let said = "'web' was awake, and its section is gone: its COMMAND is ended";
     assert_eq!(served.daemon.said(said), 1);
-    served.daemon.says("its COMMAND has been ended");
+    served.daemon.says("web: asleep");
     alone(&served.stage);
+}
+
+/// A COMMAND that is told to end, and does when this file is there.
+fn reluctant(stage: &Stage) -> (String, std::path::PathBuf) {
+    let may = stage.path("may-end");
+    let script = format!(
+        "trap 'until [ -e {} ]; do sleep 0.02; done; exit 0' TERM; sleep 1000 & wait",
+        may.display()
+    );
+    (script, may)
+}
+
+#[test]
+fn one_whose_section_went_while_no_daemon_ran_is_waited_for_by_a_stop() {
+    let mut cued = Cued::with("STOP_TIMEOUT=60s\n");
+    let (script, may) = reluctant(&cued.stage);
+    let _client = connect(cued.front);
+    cued.stage.called("command").does(&script);
+    let written = cued.stage.path("run/state/web.json");
+    until("it is in the books", || written.exists());
+    cued.daemon_is_killed();
+    let other = cued.stage.address();
+    cued.stage
+        .configure(&format!("[other]\nPORT={other}\nTARGET=127.0.0.1:1\n"));
+    let _former = std::mem::replace(&mut cued.daemon, cued.stage.daemon_again());
+    cued.daemon.signal(Signal::SIGTERM);
+    cued.daemon.says("stopping: ");
+    assert!(cued.stage.processes().len() > 1, "it was not waited for");
+    fs::write(may, "").unwrap();
+    assert_eq!(cued.daemon.ends(), Some(0));
+    assert_eq!(cued.stage.processes(), [], "left behind");
+}
+
+#[test]
+fn no_client_of_a_section_renamed_while_no_daemon_ran_reaches_the_dying_one() {
+    let mut cued = Cued::with("");
+    let (script, may) = reluctant(&cued.stage);
+    let mut first = connect(cued.front);
+    cued.stage.called("command").does(&script);
+    let server = Server::greeting(cued.back, "old");
+    assert_eq!(rest(&mut first), "old");
+    cued.daemon_is_killed();
+    cued.stage.configure(&format!(
+        "[site]\nPORT={}\nTARGET={}\nCOMMAND={}\n",
+        cued.front,
+        cued.back,
+        cued.stage.cue("")
+    ));
+    let _former = std::mem::replace(&mut cued.daemon, cued.stage.daemon_again());
+    let mut client = connect(cued.front);
+    cued.stage.nothing_called();
+    let before = server.count();
+    is_silent(&client);
+    assert_eq!(server.count(), before, "somebody reached the dying one");
+    drop(server);
+    fs::write(may, "").unwrap();
+    cued.stage.called("command").does("sleep 1000");
+    let _new = Server::greeting(cued.back, "new");
+    assert_eq!(rest(&mut client), "new");
+}
+
+#[test]
+fn a_stop_gives_it_its_own_stop_timeout_and_not_that_of_commands() {
+    let mut cued = Cued::with("EXEC_CMD_TIMEOUT=1s\nDRAIN_TIMEOUT=1s\nSTOP_TIMEOUT=60s\n");
+    let (script, may) = reluctant(&cued.stage);
+    let mut client = connect(cued.front);
+    cued.stage.called("command").does(&script);
+    let _server = Server::greeting(cued.back, "page");
+    assert_eq!(rest(&mut client), "page");
+    cued.daemon.signal(Signal::SIGTERM);
+    // Both of the others, and what lies between, are over by then.
+    std::thread::sleep(Duration::from_millis(7500));
+    assert!(cued.stage.processes().len() > 1, "it was killed");
+    fs::write(may, "").unwrap();
+    assert_eq!(cued.daemon.ends(), Some(0));
+    assert_eq!(cued.daemon.said("takes too long"), 0);
+}
+
+#[test]
+fn what_start_cmd_had_woken_is_no_command_of_ours() {
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let section = |how: &str| {
+        format!(
+            "[web]\nPORT={front}\nTARGET={back}\n{how}={}\n",
+            stage.cue("")
+        )
+    };
+    let mut daemon = stage.daemon(&section("START_CMD"));
+    let mut client = connect(front);
+    let start = stage.called("start");
+    let _server = Server::greeting(back, "page");
+    start.succeeds();
+    assert_eq!(rest(&mut client), "page");
+    is_killed(&mut daemon);
+    stage.configure(&section("COMMAND"));
+    let daemon = stage.daemon_again();
+    assert_eq!(daemon.said("woken by other means than its COMMAND"), 1);
 }
 
 #[test]

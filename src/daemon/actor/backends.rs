@@ -1,6 +1,6 @@
 //! COMMAND: started, told to end, and found again after a restart of the daemon.
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Actor, Common, Message};
 use crate::{
@@ -17,7 +17,7 @@ pub(super) fn reclaim(
     common: &Common,
 ) -> (Option<Record>, Option<FoundBackend>) {
     let Some(written) = record.as_ref().and_then(|record| record.backend.as_ref()) else {
-        return (record, None);
+        return (woken_alike(definition, record), None);
     };
     let found = common
         .runner
@@ -37,6 +37,20 @@ pub(super) fn reclaim(
         );
     }
     (None, None)
+}
+
+/// A section that had START_CMD when the last daemon read it, and has COMMAND now: nobody knows how
+/// to put to sleep what that woke, and it is no COMMAND of ours.
+fn woken_alike(definition: &Definition, record: Option<Record>) -> Option<Record> {
+    if record.is_none() || definition.recipe.command.is_none() {
+        return record;
+    }
+    warn!(
+        sleepingd_service = %definition.name,
+        "was awake, woken by other means than its COMMAND: what was woken is left as it is; stop \
+         it by hand",
+    );
+    None
 }
 
 impl Actor {

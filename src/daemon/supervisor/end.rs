@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{EXTEND_BY, EXTEND_EVERY, EndSignals, Supervisor};
+use super::{EXTEND_BY, EXTEND_EVERY, EndSignals, Running, Supervisor};
 use crate::{
     daemon::actor::Message,
     service::{Input, Retirement},
@@ -42,18 +42,20 @@ impl Supervisor {
         self.tell_all(|| Message::Input(Input::Retire(how)));
         let mut extend = tokio::time::interval(EXTEND_EVERY);
         let mut patience = Instant::now() + self.patience();
-        loop {
+        while !self.actors.is_empty() || !self.strays.is_empty() {
             tokio::select! {
-                ended = self.actors.join_next() => match ended {
-                    Some(ended) => self.ended(ended),
-                    None => break,
-                },
+                Some(ended) = self.actors.join_next() => self.ended(ended),
+                () = self.strays.next(), if !self.strays.is_empty() => {}
                 () = signals.next() => {
                     warn!("told again to end: connections are cut, commands killed");
                     self.hurry();
                 }
                 () = tokio::time::sleep_until(patience) => {
-                    warn!("ending takes too long; waiting no more for {}", self.not_ended());
+                    warn!(
+                        "ending takes too long; waiting no more for {}: connections are cut, \
+                         commands killed",
+                        self.not_ended()
+                    );
                     self.hurry();
                     patience += EXTEND_BY;
                 }
@@ -82,6 +84,7 @@ impl Supervisor {
         for running in self.services.values().chain(leaving) {
             running.tell(Message::Input(Input::Hurry));
         }
+        self.strays.kill();
     }
 
     fn not_ended(&self) -> String {
@@ -95,19 +98,28 @@ impl Supervisor {
         format!("{} ({})", names.join(", "), self.words())
     }
 
-    /// How long the end may take by the configuration: the longest drain, and the longest STOP. A
-    /// STOP without a limit has one now: it must not hold up a shutdown for ever.
+    /// How long the end may take by the configuration: as long as the slowest service, those that
+    /// leave already among them. What has no limit has one now: it must not hold up a shutdown for
+    /// ever.
     fn patience(&self) -> Duration {
-        let policies = || {
-            self.services
-                .values()
-                .map(|running| &running.definition.policy)
-        };
-        let drain = policies().filter_map(|policy| policy.timeouts.drain).max();
-        let stop = policies()
-            .filter_map(|policy| policy.command_timeouts.stop.or(policy.timeouts.stop))
-            .max();
-        drain.unwrap_or(UNLIMITED) + stop.unwrap_or(UNLIMITED) + SLACK
+        let leaving = self.leaving.values().map(|left| &left.running);
+        let all = self.services.values().chain(leaving);
+        let slowest = all.map(|running| self.ends_within(running)).max();
+        let strays = (!self.strays.is_empty()).then_some(UNLIMITED);
+        slowest.max(strays).unwrap_or_default() + SLACK
+    }
+
+    /// Its drain; STOP_CMD, and the time that the backend may take after it; or the time that
+    /// COMMAND may take.
+    fn ends_within(&self, running: &Running) -> Duration {
+        let policy = &running.definition.policy;
+        let gone = policy.timeouts.stop.unwrap_or(UNLIMITED);
+        let stop = policy.command_timeouts.stop;
+        let stop = stop.map_or(gone, |limit| limit + gone);
+        let record = self.common.records.read(&running.definition.slug);
+        let plans = running.stop_plans(record.as_ref());
+        let command = plans.iter().map(|plan| plan.timeout.unwrap_or(UNLIMITED));
+        policy.timeouts.drain.unwrap_or(UNLIMITED) + command.max().unwrap_or(stop)
     }
 
     async fn retirement(&self) -> Retirement {
@@ -118,7 +130,13 @@ impl Supervisor {
             Ok(Job::Restart) => Retirement::Keep,
             Ok(Job::Stop) => {
                 if let Err(e) = stop_sockets().await {
-                    debug!("the sockets are left to systemd: {e}");
+                    // It says so while the machine shuts down, and stops them by itself.
+                    let shutdown = e.to_string().contains("destructive");
+                    if shutdown {
+                        debug!("the sockets are left to systemd: {e}");
+                    } else {
+                        warn!("the sockets stay open, and start the daemon again: {e}");
+                    }
                 }
                 Retirement::Stop
             }

@@ -25,6 +25,7 @@ impl Supervisor {
         let may = self.notifier.is_connected()
             && self.sockets.are_all_inherited()
             && self.leaving.is_empty()
+            && self.strays.is_empty()
             && self.all_asleep();
         if !may {
             self.asleep_since = None;

@@ -2,6 +2,7 @@
 
 mod apply;
 mod end;
+mod forgotten;
 mod idle;
 mod start;
 
@@ -17,6 +18,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+use self::forgotten::Strays;
 use super::{
     actor::{Common, Message},
     configuration::Source,
@@ -59,6 +61,7 @@ struct Supervisor {
     /// Services that are on their way out, and what is to follow them: a section that comes back
     /// waits until the old one has ended.
     leaving: BTreeMap<Slug, Leaving>,
+    strays: Strays,
     actors: JoinSet<Slug>,
     refusers: Vec<AbortHandle>,
     refusing: JoinSet<()>,

@@ -6,12 +6,11 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
 };
-use tracing::{error, info, warn};
+use tracing::warn;
 
-use super::{Asked, REQUESTS, Supervisor, control_socket};
+use super::{Asked, REQUESTS, Supervisor, control_socket, forgotten::Strays};
 use crate::{
     command::Runner,
-    config::Loaded,
     control::{self, api},
     daemon::{
         actor::Common,
@@ -24,7 +23,7 @@ use crate::{
         startup::{self, Options, Runtime, StartError},
         threads::{self, Threads},
     },
-    model::{Scope, Slug, StopPlan},
+    model::Scope,
     relay::PipeLimit,
     sys::{self, cgroup::CgroupParent, clock},
 };
@@ -85,6 +84,7 @@ impl Supervisor {
             services: BTreeMap::new(),
             order: Vec::new(),
             leaving: BTreeMap::new(),
+            strays: Strays::default(),
             actors: JoinSet::new(),
             refusers: Vec::new(),
             refusing: JoinSet::new(),
@@ -123,13 +123,12 @@ impl Supervisor {
         self.started_with = loaded.threads;
         let count = loaded.threads.unwrap_or_else(threads::default_count);
         self.common.threads = Threads::new(count);
-        self.say_forgotten(&loaded);
+        let broken = self.look_after_forgotten(&loaded);
         let errors = self.apply(loaded, &[]).await;
         // Those of services that are there have been asked for by now.
-        for (name, found) in self.common.runner.unclaimed_backends() {
-            warn!("'{name}' runs, and is in no service's books; it is ended");
-            let plan = StopPlan::default();
-            self.common.runner.end_backend(&name, found, plan);
+        self.end_strays();
+        for found in broken {
+            self.common.runner.put_back(found);
         }
         if activated {
             self.caveats.extend(errors);
@@ -137,48 +136,6 @@ impl Supervisor {
             return Err(StartError::Listen(errors));
         }
         Ok(())
-    }
-
-    /// What was awake when the last daemon ended, and has no section any more.
-    pub(super) fn say_forgotten(&self, loaded: &Loaded) {
-        for slug in &self.common.records.slugs() {
-            if !loaded.definitions.iter().any(|d| d.slug == *slug) {
-                let broken = loaded
-                    .broken
-                    .iter()
-                    .any(|n| n.slug().as_ref() == Some(slug));
-                if self.ends_forgotten(slug, broken) {
-                    continue;
-                }
-                warn!(
-                    "'{slug}' was awake, and its section is gone: its backend is left as it is; \
-                     stop it by hand, or bring the section back"
-                );
-            }
-        }
-    }
-
-    /// A COMMAND is ended with its section, whenever that was removed; where the section only has
-    /// an error it waits for a better one. Whether there was a COMMAND to be ended.
-    fn ends_forgotten(&self, slug: &Slug, broken: bool) -> bool {
-        let Common {
-            runner, records, ..
-        } = &self.common;
-        let Some(backend) = records.read(slug).and_then(|record| record.backend) else {
-            return false;
-        };
-        match runner.find_backend(slug, &backend.process) {
-            Some(_) if broken => return false,
-            Some(found) => {
-                info!("'{slug}' was awake, and its section is gone: its COMMAND is ended");
-                runner.end_backend(slug.as_str(), found, backend.stop);
-            }
-            None => runner.bury_backend(&backend.process),
-        }
-        if let Err(e) = records.write(slug, None) {
-            error!("what was written down of '{slug}' cannot be removed: {e}");
-        }
-        true
     }
 
     pub(super) fn open_control(

@@ -317,23 +317,17 @@ def a_port_that_is_taken_costs_nobody_else_theirs(machine):
 
 @check
 def a_port_that_systemd_does_not_keep_any_more_keeps_the_daemon(machine):
-    """A section is renamed: its socket stays with the daemon, but systemd has let go of it."""
-    listen, at = port(), port()
-    head = "EXIT_IDLE_TIME=1\n"
-
-    def text(name):
-        return head + machine.section(name, mode="target", at=at, PORT=listen, IDLE_TIME=1)
-
-    machine.write(text("web"))
+    """Its unit is stopped by hand: the daemon has the port, and systemd has let go of it."""
+    listen = port()
+    machine.write("EXIT_IDLE_TIME=1\n" + section(machine, "web", listen, IDLE_TIME=1))
     systemctl("daemon-reload")
     systemctl("start", SOCKETS)
     ask(listen)
     daemon = main_pid()
-    machine.write(text("wiki"))
-    run("sleepingctl", "apply")
+    systemctl("stop", unit("web", listen))
     machine.journal.wait("the daemon stays")
     promise(main_pid() == daemon, "the daemon has gone, and the port with it")
-    promise(ask(listen).startswith("wiki "), "the port is not served")
+    promise(ask(listen).startswith("web "), "the port is not served")
 
 
 @check
