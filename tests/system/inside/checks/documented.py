@@ -1,11 +1,12 @@
-"""The files of sleeping-beauty's documentation, unchanged."""
+"""The files of sleeping-beauty's documentation, unchanged, and the lines of our own examples."""
 
 import os
 import re
+import shlex
 
 from checks import check
 from harness import (
-    SCRATCH, ask, connect, port, promise, read_all, run, systemctl,
+    PROJECT, SCRATCH, ask, connect, port, promise, read_all, run, systemctl,
 )
 
 # Two instances, as the documentation's startserver script makes them with `docker run -d`: the
@@ -116,3 +117,45 @@ def the_documented_pool_of_two_serves_from_both_and_stops_both(machine):
         promise(ask(20080).startswith("node1 "), "it does not wake again")
     finally:
         systemctl("stop", "sleepingnode1", "sleepingnode2", ok=None)
+
+
+# Stands for ssh: says who is logged in, if it is asked for that, and ends with the status it is told.
+SSH = """#!/bin/sh
+for last; do :; done
+[ "$last" = who ] || exit 9
+printf '%s' "$LOGGED_IN"
+exit "$SSH_STATUS"
+"""
+
+
+def idle_command(file):
+    """The IDLE_CMD of an example, without its quotes."""
+    with open(file) as text:
+        line = next(line for line in text if line.startswith("IDLE_CMD="))
+    return shlex.split(line)[0].partition("=")[2]
+
+
+@check
+def the_virtual_machine_of_the_examples_is_idle_only_if_ssh_says_that_nobody_is_there(machine):
+    directory = f"{SCRATCH}/ssh"
+    os.makedirs(directory, exist_ok=True)
+    with open(f"{directory}/ssh", "w") as file:
+        file.write(SSH)
+    os.chmod(f"{directory}/ssh", 0o755)
+    for file in ("examples/virtual-machine.conf", "examples/machine.conf", "README.md"):
+        command = idle_command(f"{PROJECT}/{file}")
+        for logged_in, status, idle in (
+            ("", 0, True),
+            ("alice pts/0\n", 0, False),
+            ("", 255, False),
+            ("alice pts/0\n", 255, False),
+        ):
+            done = run(
+                "env", f"PATH={directory}:{os.environ['PATH']}", f"LOGGED_IN={logged_in}",
+                f"SSH_STATUS={status}", "bash", "-c", command, ok=None,
+            )
+            promise(
+                (done.returncode == 0) == idle,
+                f"{file}: with {logged_in!r} and ssh's status {status} it exits with "
+                f"{done.returncode}: {done.stderr}",
+            )

@@ -8,14 +8,22 @@ from harness import (
     DAEMON, PROJECT, UNITS, ask, main_pid, pid_of, port, promise, run, show, systemctl,
 )
 
+# What systemd-analyze makes of the unit, and of it with the drop-in, by version: 10 is the worst.
+# A figure that changes is no fault by itself; whoever changes it looks whether it was meant.
+EXPOSURE = {252: (9.3, 3.0), 257: (9.3, 3.0)}
+
 STRICT = f"{PROJECT}/systemd/hardening/50-strict.conf"
 
 
 def exposure():
-    """What systemd-analyze makes of it: 10 is the worst."""
+    """What systemd-analyze makes of the unit as it is now."""
     said = run("systemd-analyze", "security", "--no-pager", DAEMON).stdout
     last = [line for line in said.splitlines() if "Overall exposure level" in line][0]
     return float(last.split(":")[1].split()[0])
+
+
+def version():
+    return int(run("systemctl", "--version").stdout.split()[1])
 
 
 def harden(machine):
@@ -32,8 +40,11 @@ def the_units_are_clean_and_the_strict_drop_in_is_strict(machine):
     usual = exposure()
     harden(machine)
     strict = exposure()
-    promise(usual < 9.6, f"the unit is no better than one without a sandbox: {usual}")
-    promise(strict < 3.5, f"the strict drop-in leaves {strict}, after {usual}")
+    wanted = EXPOSURE.get(version())
+    promise(
+        (usual, strict) == wanted,
+        f"the unit has {usual}, with the strict drop-in {strict}; written down is {wanted}",
+    )
 
 
 @check
