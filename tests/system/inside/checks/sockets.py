@@ -155,7 +155,7 @@ def nobody_is_lost_while_the_daemon_exits_and_starts(machine):
     script = (
         "import socket, sys\n"
         "fates = {}\n"
-        "for _ in range(2000):\n"
+        "for _ in range(1000):\n"
         "    client = socket.socket()\n"
         "    client.settimeout(20)\n"
         "    try:\n"
@@ -170,7 +170,7 @@ def nobody_is_lost_while_the_daemon_exits_and_starts(machine):
         "print(fates)\n"
     )
     fates = run("python3", "-c", script, timeout=80).stdout.strip()
-    promise(fates == "{'reset': 2000}", f"their fates: {fates}")
+    promise(fates == "{'reset': 1000}", f"their fates: {fates}")
     exits = machine.journal.all("everything has slept")
     promise(exits, "the daemon never exited, so this has shown nothing")
 
