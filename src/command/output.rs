@@ -160,6 +160,13 @@ impl Output {
         }
     }
 
+    /// Nobody is to read any more, whoever writes.
+    pub(super) fn release(&mut self) {
+        for stream in [self.out.take(), self.err.take()].into_iter().flatten() {
+            self.keeper.release(&stream.name);
+        }
+    }
+
     /// Whether anybody may still write.
     pub(super) fn is_open(&self) -> bool {
         self.out.is_some() || self.err.is_some()

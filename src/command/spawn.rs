@@ -5,7 +5,10 @@ use std::{
     ffi::{CString, OsString},
     fs::File,
     io,
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
@@ -83,7 +86,7 @@ struct Launch<'a> {
     identity: &'a Identity,
     variables: &'a Variables,
     directory: &'a Directory,
-    writers: [&'a PipeEnds; 2],
+    writers: [&'a OwnedFd; 2],
 }
 
 /// Starts the command, unless `given_up` says so before. Blocks; needs a runtime.
@@ -116,36 +119,45 @@ pub(super) fn spawn(
     for (name, ends) in names.iter().zip(&pipes) {
         inner.keeper.keep(name, ends.read.as_fd());
     }
-    let launch = Launch {
-        inner,
-        identity: &identity,
-        variables: &variables,
-        directory: &directory,
-        writers: [&pipes[0], &pipes[1]],
-    };
-    let started = launch.start(&invocation(request), &mut cgroup, &mut remarks);
-    let started = started.and_then(|child| {
-        let [out, err] = pipes;
-        let [out_name, err_name] = names.clone();
-        // The write ends are closed here: they are the command's now.
-        let out = Stream::new(Channel::Out, out_name, out.read).map_err(SpawnError::Pipe)?;
-        let err = Stream::new(Channel::Err, err_name, err.read).map_err(SpawnError::Pipe)?;
-        let service = request.service.as_str();
-        let keeper = Arc::clone(&inner.keeper);
-        let output = Output::new(service, request.action, [out, err], keeper);
-        Ok(Spawned {
-            child,
-            output,
-            cgroup,
-            remarks,
-        })
+    let [out, err] = pipes;
+    let ready = Stream::new(Channel::Out, names[0].clone(), out.read)
+        .and_then(|out| Ok([out, Stream::new(Channel::Err, names[1].clone(), err.read)?]))
+        .map_err(SpawnError::Pipe);
+    // Nor does it start before its pipes can be read: one that is to fail now would be left running.
+    let started = ready.and_then(|streams| {
+        let launch = Launch {
+            inner,
+            identity: &identity,
+            variables: &variables,
+            directory: &directory,
+            writers: [&out.write, &err.write],
+        };
+        let child = launch.start(&invocation(request), &mut cgroup, &mut remarks)?;
+        Ok((child, streams))
     });
-    if started.is_err() {
-        for name in &names {
-            inner.keeper.release(name);
+    match started {
+        Ok((child, streams)) => {
+            let service = request.service.as_str();
+            let keeper = Arc::clone(&inner.keeper);
+            Ok(Spawned {
+                child,
+                output: Output::new(service, request.action, streams, keeper),
+                cgroup,
+                remarks,
+            })
+        }
+        Err(e) => {
+            if let Some(cgroup) = &cgroup {
+                // The runtime may have refused a process that runs already. Mostly nobody is in
+                // there, and then nothing can go wrong.
+                let _ = cgroup.kill();
+            }
+            for name in &names {
+                inner.keeper.release(name);
+            }
+            Err(e)
         }
     }
-    started
 }
 
 fn pipe(owner: Option<Uid>) -> io::Result<PipeEnds> {
@@ -281,8 +293,8 @@ impl Launch<'_> {
         let [out, err] = self.writers;
         command
             .stdin(nothing_to_read().map_err(before)?)
-            .stdout(out.write.try_clone().map_err(before)?)
-            .stderr(err.write.try_clone().map_err(before)?);
+            .stdout(out.try_clone().map_err(before)?)
+            .stderr(err.try_clone().map_err(before)?);
         let entrance = match cgroup.as_ref().map(Cgroup::entrance).transpose() {
             Ok(entrance) => entrance,
             Err(e) => {

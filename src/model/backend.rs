@@ -40,7 +40,7 @@ pub struct StopSignal(i32);
 pub struct StopSignalError;
 
 /// Which process: ids are used again, but never with the same time of start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Its number, which is that of its process group as well.
     pub pid: i32,

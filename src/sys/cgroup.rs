@@ -71,7 +71,7 @@ impl CgroupParent {
         // booted with version 1 alone, in its own named hierarchy.
         [&UNIFIED, &NAMED]
             .into_iter()
-            .filter_map(|hierarchy| own_group(hierarchy, &cgroups, &mounts))
+            .filter_map(|hierarchy| group_in(hierarchy, &cgroups, &mounts))
             .find(ours)
             .map(Self::at)
     }
@@ -135,6 +135,26 @@ impl CgroupParent {
             path: path.to_owned(),
             parent: Arc::clone(&self.inner),
         })
+    }
+
+    /// The group of ours that this process is in, or in one below it. Its number must be its own
+    /// until the answer is there: the caller asks its pidfd afterwards.
+    #[must_use]
+    pub fn group_of(&self, process: Pid) -> Option<PathBuf> {
+        let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        [&UNIFIED, &NAMED]
+            .into_iter()
+            .filter_map(|hierarchy| group_in(hierarchy, &cgroups, &mounts))
+            .find_map(|group| self.ours_above(&group))
+    }
+
+    /// The command's group that this one is, or lies in.
+    fn ours_above(&self, group: &Path) -> Option<PathBuf> {
+        let below = group.strip_prefix(&self.inner.path).ok()?;
+        let name = below.components().next()?.as_os_str();
+        let is_ours = name.to_str()?.starts_with(PREFIX);
+        is_ours.then(|| self.inner.path.join(name))
     }
 
     /// Removes the groups of commands that are empty, those of an earlier daemon too; gives how
@@ -312,8 +332,8 @@ const NAMED: Hierarchy = Hierarchy {
     option: "name=systemd",
 };
 
-/// The directory of our own group in a hierarchy.
-fn own_group(hierarchy: &Hierarchy, cgroups: &str, mounts: &str) -> Option<PathBuf> {
+/// The directory of a process's group in a hierarchy; `cgroups` is its /proc/PID/cgroup.
+fn group_in(hierarchy: &Hierarchy, cgroups: &str, mounts: &str) -> Option<PathBuf> {
     let own = cgroups
         .lines()
         .find_map(|line| line.split_once(':')?.1.strip_prefix(hierarchy.line))?;
@@ -362,8 +382,8 @@ mod tests {
     #[test]
     fn our_group_is_found_in_every_arrangement() {
         let shown = |path: PathBuf| path.display().to_string();
-        let find = |own: &str, mounts: &str| own_group(&UNIFIED, own, mounts).map(shown);
-        let named = |own: &str, mounts: &str| own_group(&NAMED, own, mounts).map(shown);
+        let find = |own: &str, mounts: &str| group_in(&UNIFIED, own, mounts).map(shown);
+        let named = |own: &str, mounts: &str| group_in(&NAMED, own, mounts).map(shown);
         assert_eq!(
             named("1:name=systemd:/system.slice/a.service\n0::/\n", HYBRID).as_deref(),
             Some("/sys/fs/cgroup/systemd/system.slice/a.service")
@@ -391,6 +411,24 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn a_process_is_found_in_a_group_of_ours_however_deep_and_in_no_other() {
+        let parent = CgroupParent::at("/sys/fs/cgroup/a.service");
+        let ours = |group: &str| parent.ours_above(Path::new(group));
+        let own = PathBuf::from("/sys/fs/cgroup/a.service/cmd-web-command-1");
+        for inner in ["", "/inner", "/inner/most"] {
+            assert_eq!(
+                ours(&format!("{}{inner}", own.display())),
+                Some(own.clone())
+            );
+        }
+        for other in ["", "/other", "/other/cmd-web-command-1"] {
+            assert_eq!(ours(&format!("/sys/fs/cgroup/a.service{other}")), None);
+        }
+        assert_eq!(ours("/sys/fs/cgroup/b.service/cmd-web-command-1"), None);
+        assert_eq!(parent.group_of(Pid::this()), None);
     }
 
     #[test]

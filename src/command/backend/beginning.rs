@@ -1,9 +1,14 @@
 //! From a request, or from what a former daemon has left, to a COMMAND that runs.
 
-use std::os::fd::AsFd;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::sleep,
+    time::Instant,
 };
 
 use nix::{sys::signal::Signal, unistd::Pid};
@@ -17,13 +22,13 @@ use crate::{
         error::SpawnError,
         found::FoundBackend,
         output::Output,
-        spawn::{Remarks, spawn},
-        supervise::GRACE,
+        spawn::{Remarks, Spawned, spawn},
+        supervise::{GRACE, KILL_WAIT, LOOK_INTERVAL},
     },
     model::{BackendEnd, BackendProcess, CommandExit, CommandRequest, ProcessId},
     sys::{
         cgroup::Cgroup,
-        process::{PidFd, send_signal, start_time},
+        process::{PidFd, WatchedProcess, group_lives, signal_group, start_time},
     },
 };
 
@@ -34,7 +39,7 @@ pub(super) struct Started {
     pub(super) cgroup: Option<Cgroup>,
     pub(super) remarks: Remarks,
     pub(super) process: BackendProcess,
-    pub(super) pidfd: PidFd,
+    pub(super) watched: WatchedProcess,
     pub(super) name: String,
 }
 
@@ -66,14 +71,12 @@ pub(super) async fn begin(
         }
     };
     match started {
-        Ok(Ok(started)) => match Backend::new(Arc::clone(&inner), &request, started, orders) {
-            Ok(mut backend) => {
-                told(BackendNews::Started(backend.process.clone()));
-                told(BackendNews::Ended(backend.live().await));
-                backend.read_on().await;
-            }
-            Err(e) => told(not_started(&format!("it cannot be watched: {e}"))),
-        },
+        Ok(Ok(started)) => {
+            let mut backend = Backend::new(Arc::clone(&inner), &request, started, orders);
+            told(BackendNews::Started(backend.process.clone()));
+            told(BackendNews::Ended(backend.live().await));
+            backend.read_on().await;
+        }
         Ok(Err(e)) => told(not_started(&e.to_string())),
         // It panicked, or the runtime ends: either way nothing runs.
         Err(e) => told(not_started(&e.to_string())),
@@ -87,7 +90,8 @@ pub(super) async fn go_on(
     orders: watch::Receiver<Order>,
     told: Teller,
 ) {
-    match Backend::found(inner, service, found, orders).await {
+    let id = found.process.id;
+    match Backend::found(Arc::clone(&inner), service, found, orders).await {
         Ok(mut backend) => told(BackendNews::Ended(backend.live().await)),
         Err(e) => {
             // It is not ours to watch any more; whoever connects finds out.
@@ -98,6 +102,7 @@ pub(super) async fn go_on(
             }));
         }
     }
+    inner.kept.let_go(id);
 }
 
 /// It came too late: nobody wants it any more.
@@ -108,13 +113,8 @@ async fn put_down_late(
     orders: watch::Receiver<Order>,
 ) {
     let Ok(Ok(started)) = started else { return };
-    match Backend::new(Arc::clone(inner), request, started, orders) {
-        Ok(mut backend) => {
-            backend.kill_all().await;
-            backend.reap().await;
-        }
-        Err(e) => tracing::warn!("a COMMAND cannot be watched: {e}"),
-    }
+    let mut backend = Backend::new(Arc::clone(inner), request, started, orders);
+    backend.put_down().await;
 }
 
 fn not_started(why: &str) -> BackendNews {
@@ -138,25 +138,34 @@ fn start(
     given_up: &AtomicBool,
 ) -> Result<Started, SpawnError> {
     let spawned = spawn(inner, request, given_up)?;
+    watch(inner, request, spawned, |pid| {
+        WatchedProcess::new(PidFd::open(pid)?)
+    })
+}
+
+/// What cannot be watched must not run: it is killed, and so is all that it has started.
+fn watch(
+    inner: &Inner,
+    request: &CommandRequest,
+    mut spawned: Spawned,
+    open: impl FnOnce(Pid) -> io::Result<WatchedProcess>,
+) -> Result<Started, SpawnError> {
     let pid = spawned.child.id().and_then(|id| i32::try_from(id).ok());
-    let watch = |pid: i32| {
-        // It is our child, and not reaped: its number is its own.
-        let pid = Pid::from_raw(pid);
-        Ok((pid, PidFd::open(pid)?, start_time(pid)?))
+    // It is our child, and not reaped: its number is its own.
+    let Some(pid) = pid.map(Pid::from_raw) else {
+        return Err(SpawnError::Watch(io::Error::other("it has no number")));
     };
-    let missing = || std::io::Error::other("it has no number");
-    let (pid, pidfd, started) = match pid.ok_or_else(missing).and_then(watch) {
+    let watched = open(pid).and_then(|watched| Ok((watched, start_time(pid)?)));
+    let (watched, started) = match watched {
         Ok(watched) => watched,
         Err(e) => {
-            if let Some(pid) = pid {
-                // What cannot be watched must not run; the runtime reaps it.
-                let _ = send_signal(Pid::from_raw(-pid), Signal::SIGKILL as i32);
-            }
+            kill_unwatched(&mut spawned, pid);
             return Err(SpawnError::Watch(e));
         }
     };
+    // Only what is watched is kept: whoever watches it releases it.
     let name = BackendName::new(&request.slug, inner.next_number()).to_string();
-    inner.keeper.keep(&name, pidfd.as_fd());
+    inner.keeper.keep(&name, watched.as_fd());
     let process = BackendProcess {
         id: ProcessId {
             pid: pid.as_raw(),
@@ -170,7 +179,36 @@ fn start(
         cgroup: spawned.cgroup,
         remarks: spawned.remarks,
         process,
-        pidfd,
+        watched,
         name,
     })
 }
+
+/// SIGKILL until nothing of it lives, and only then reaps it: until then the group's number is its
+/// own. Blocks. The names of its pipes are released too, since nobody reads on.
+fn kill_unwatched(spawned: &mut Spawned, group: Pid) {
+    let until = Instant::now() + KILL_WAIT;
+    loop {
+        let cgroup = spawned.cgroup.as_ref();
+        let killed = signal_group(group, Signal::SIGKILL);
+        if let Err(why) = killed.and(cgroup.map_or(Ok(()), Cgroup::kill)) {
+            tracing::warn!("a COMMAND that cannot be watched could not be killed: {why}");
+        }
+        // Not seen is not gone.
+        let lives = !matches!(group_lives(group), Ok(false));
+        if !lives && cgroup.is_none_or(Cgroup::is_empty) {
+            break;
+        }
+        if Instant::now() >= until {
+            tracing::warn!("a COMMAND that cannot be watched hangs in the kernel, killed");
+            break;
+        }
+        sleep(LOOK_INTERVAL);
+    }
+    // What hangs is reaped by the runtime when it ends.
+    let _ = spawned.child.try_wait();
+    spawned.output.release();
+}
+
+#[cfg(test)]
+mod tests;

@@ -66,21 +66,21 @@ impl Backend {
         request: &CommandRequest,
         started: Started,
         mut orders: watch::Receiver<Order>,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         // What it was told while it was being started is still to be done.
         orders.mark_changed();
         remark(&inner, request, &started.remarks);
-        Ok(Self {
+        Self {
             inner,
             service: request.service.as_str().to_owned(),
             process: started.process,
-            watched: WatchedProcess::new(started.pidfd)?,
+            watched: started.watched,
             child: Some(started.child),
             output: Some(started.output),
             cgroup: started.cgroup,
             name: started.name,
             orders,
-        })
+        }
     }
 
     pub(super) async fn found(
@@ -98,7 +98,7 @@ impl Backend {
         let cgroup = inner.cgroups.as_ref().zip(path);
         let cgroup = cgroup.and_then(|(parent, path)| parent.find(path));
         let name = match name {
-            Some(name) => name,
+            Some(name) => name.to_string(),
             // For the daemon after this one.
             None => keep_again(&inner, &service, &pidfd).await?,
         };
@@ -123,7 +123,6 @@ impl Backend {
             Way::Stopping(until) => self.let_the_rest_end(until).await,
         }
         let exit = self.reap().await;
-        self.inner.keeper.release(&self.name);
         if let Some(output) = &mut self.output {
             output.take_rest();
         }
@@ -172,17 +171,19 @@ impl Backend {
     /// To the process group, and to what has left it but not the control group.
     fn signal(&self, signal: StopSignal) {
         let group = self.group();
-        self.or_say(send_signal(negative(group), signal.number()));
+        if let Some(group) = group {
+            self.or_say(send_signal(negative(group), signal.number()));
+        }
         if let Some(cgroup) = &self.cgroup {
-            self.or_say(cgroup.signal(signal.number(), Some(group)));
+            self.or_say(cgroup.signal(signal.number(), group));
         }
     }
 
     /// Its main process has ended, as it was told to. What it had started may have something to
     /// finish; nothing tells of the end of processes that are not children, so it is looked for.
     async fn let_the_rest_end(&mut self, deadline: Option<Instant>) {
-        let (group, mut pause) = (self.group(), LOOK_INTERVAL);
-        while lives(group, self.cgroup.as_ref()).await {
+        let mut pause = LOOK_INTERVAL;
+        while self.lives().await {
             tokio::select! {
                 () = killed(&mut self.orders) => break,
                 () = until(deadline) => {
@@ -198,13 +199,14 @@ impl Backend {
     }
 
     /// SIGKILL to whatever is left, again and again against those that forked meanwhile.
-    pub(super) async fn kill_all(&mut self) {
-        let group = self.group();
+    async fn kill_all(&self) {
         let killed = timeout(KILL_WAIT, async {
             loop {
-                self.or_say(send_signal(negative(group), Signal::SIGKILL as i32));
+                if let Some(group) = self.group() {
+                    self.or_say(send_signal(negative(group), Signal::SIGKILL as i32));
+                }
                 self.or_say(self.cgroup.as_ref().map_or(Ok(()), Cgroup::kill));
-                if !lives(group, self.cgroup.as_ref()).await {
+                if !self.lives().await {
                     break;
                 }
                 sleep(LOOK_INTERVAL).await;
@@ -220,8 +222,20 @@ impl Backend {
         }
     }
 
+    /// Nobody wants it: it never was told to run.
+    pub(super) async fn put_down(&mut self) {
+        self.kill_all().await;
+        // Nobody is told how it ended.
+        let _ = self.reap().await;
+        if let Some(output) = &mut self.output {
+            output.release();
+        }
+    }
+
     /// Only now: until the rest was killed its number, and the group's with it, was nobody else's.
-    pub(super) async fn reap(&mut self) -> Option<CommandExit> {
+    /// Nor does anybody keep it from here on.
+    async fn reap(&mut self) -> Option<CommandExit> {
+        self.inner.keeper.release(&self.name);
         let child = self.child.as_mut()?;
         match timeout(KILL_WAIT, child.wait()).await {
             Ok(status) => Some(exit_of(status)),
@@ -237,8 +251,25 @@ impl Backend {
         }
     }
 
-    fn group(&self) -> Pid {
-        Pid::from_raw(self.process.id.pid)
+    /// Its process group, as long as that is known to be its own.
+    ///
+    /// Our child is reaped last, and keeps the number until then. One that a former daemon started
+    /// is reaped by init, at once: the number may be a stranger's when it has ended. Then there is
+    /// the control group alone; without one, what it has left behind runs on. Between the question
+    /// and the signal there are microseconds, as in [`Cgroup::signal`].
+    fn group(&self) -> Option<Pid> {
+        // Not known is not its own.
+        let is_its_own = self.child.is_some() || matches!(self.watched.has_ended(), Ok(false));
+        is_its_own.then(|| Pid::from_raw(self.process.id.pid))
+    }
+
+    /// Whether anything of it lives that we may signal.
+    async fn lives(&self) -> bool {
+        match (self.group(), self.cgroup.as_ref()) {
+            (Some(group), cgroup) => lives(group, cgroup).await,
+            (None, Some(cgroup)) => !cgroup.is_empty(),
+            (None, None) => false,
+        }
     }
 
     fn or_say(&self, result: std::io::Result<()>) {

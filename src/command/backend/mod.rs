@@ -82,6 +82,8 @@ impl Runner {
     ) -> BackendControl {
         let (to, orders) = watch::channel(Order::Run);
         let inner = Arc::clone(&self.inner);
+        // Before anybody may ask what is unclaimed.
+        inner.kept.adopt(found.process.id);
         tokio::spawn(go_on(
             inner,
             service.to_owned(),

@@ -78,6 +78,12 @@ impl PidFd {
     }
 }
 
+impl AsFd for WatchedProcess {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
 impl AsFd for PidFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -111,6 +117,14 @@ impl WatchedProcess {
         // An error means that the runtime ends, and whoever waits with it. The event is never
         // taken back, since the process does not live again.
         drop(self.0.readable().await);
+    }
+
+    /// As [`PidFd::has_ended`].
+    ///
+    /// # Errors
+    /// As poll(2).
+    pub fn has_ended(&self) -> io::Result<bool> {
+        self.0.get_ref().has_ended()
     }
 }
 
@@ -148,9 +162,11 @@ mod tests {
         let process = PidFd::open(pid).unwrap();
         assert_eq!(process.pid().unwrap(), Some(pid));
         assert!(!process.has_ended().unwrap());
-        child.kill().unwrap();
         let watched = WatchedProcess::new(process).unwrap();
+        assert!(!watched.has_ended().unwrap());
+        child.kill().unwrap();
         watched.ended().await;
+        assert!(watched.has_ended().unwrap());
         watched.ended().await;
         child.wait().unwrap();
         let process = watched.0.into_inner();
