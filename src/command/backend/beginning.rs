@@ -8,7 +8,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::sleep,
-    time::Instant,
 };
 
 use nix::{sys::signal::Signal, unistd::Pid};
@@ -28,6 +27,7 @@ use crate::{
     model::{BackendEnd, BackendProcess, CommandExit, CommandRequest, ProcessId},
     sys::{
         cgroup::Cgroup,
+        clock,
         process::{PidFd, WatchedProcess, group_lives, signal_group, start_time},
     },
 };
@@ -187,7 +187,7 @@ fn watch(
 /// SIGKILL until nothing of it lives, and only then reaps it: until then the group's number is its
 /// own. Blocks. The names of its pipes are released too, since nobody reads on.
 fn kill_unwatched(spawned: &mut Spawned, group: Pid) {
-    let until = Instant::now() + KILL_WAIT;
+    let until = clock::now() + KILL_WAIT;
     loop {
         let cgroup = spawned.cgroup.as_ref();
         let killed = signal_group(group, Signal::SIGKILL);
@@ -199,7 +199,7 @@ fn kill_unwatched(spawned: &mut Spawned, group: Pid) {
         if !lives && cgroup.is_none_or(Cgroup::is_empty) {
             break;
         }
-        if Instant::now() >= until {
+        if clock::now() >= until {
             tracing::warn!("a COMMAND that cannot be watched hangs in the kernel, killed");
             break;
         }
