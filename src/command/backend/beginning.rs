@@ -186,6 +186,10 @@ fn watch(
 
 /// SIGKILL until nothing of it lives, and only then reaps it: until then the group's number is its
 /// own. Blocks. The names of its pipes are released too, since nobody reads on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it runs on a thread for what blocks, where a runtime's timer cannot be had"
+)]
 fn kill_unwatched(spawned: &mut Spawned, group: Pid) {
     let until = clock::now() + KILL_WAIT;
     loop {
