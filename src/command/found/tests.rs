@@ -1,6 +1,6 @@
 use std::{
     os::fd::{AsFd, BorrowedFd},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     sync::Arc,
 };
 
@@ -32,6 +32,9 @@ impl Left {
         let child = Command::new("/bin/sleep")
             .arg("1000")
             .process_group(0)
+            // One that outlives a test that fails keeps nobody waiting for the end of its output.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());

@@ -1,6 +1,8 @@
 """The column CONTAINER of the README's table: what survives what."""
 
 import contextlib
+import os
+import shutil
 
 from checks import check
 from checks.engine import containers
@@ -82,6 +84,24 @@ def containers_live_on_over_a_restart_which_waits_for_their_connections(machine)
         go_on(clients, "restart")
         machine.journal.wait(MESSAGE_ID=UNIT_STARTED, UNIT=DAEMON, since=since)
         served.live_on()
+
+
+@check
+def containers_live_on_over_an_upgrade_and_are_stopped_by_the_new_program(machine):
+    """What a package does: another file in its place, the units read anew, a restart."""
+    with containers() as made:
+        served = Served(machine, made)
+        served.wake()
+        daemon = main_pid()
+        for program in ("/usr/bin/sleepingd", "/usr/bin/sleepingctl"):
+            shutil.copy2(program, f"{program}.new")
+            os.rename(f"{program}.new", program)
+        systemctl("daemon-reload")
+        systemctl("restart", DAEMON)
+        promise(main_pid() not in (0, daemon), "the daemon is the old one")
+        served.live_on()
+        systemctl("stop", DAEMON)
+        served.are_asleep()
 
 
 @check
