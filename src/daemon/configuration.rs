@@ -289,6 +289,14 @@ impl Source {
         }
     }
 
+    /// What the last daemon served, as far as that is known: the last good files, else these.
+    pub(super) fn served(&self) -> Loaded {
+        let files = self
+            .last_good()
+            .unwrap_or_else(|| self.read().unwrap_or_else(|e| e.sound));
+        parse_named(&files, self.scope)
+    }
+
     /// What was served last, for who finds no word in the files.
     fn anything_kept(&self) -> (Loaded, Vec<String>) {
         let kept = self

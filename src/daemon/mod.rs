@@ -47,4 +47,4 @@ pub use configuration::{
 };
 pub use held::{forget_held, held_units};
 pub use startup::{Options, StartError};
-pub use supervisor::run;
+pub use supervisor::{put_to_sleep, run};

@@ -72,6 +72,7 @@ impl CgroupParent {
         [&UNIFIED, &NAMED]
             .into_iter()
             .filter_map(|hierarchy| group_in(hierarchy, &cgroups, &mounts))
+            .map(of_unit)
             .find(ours)
             .map(Self::at)
     }
@@ -309,6 +310,16 @@ fn children(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 // === where we are ===
+
+/// systemd runs the other commands of a unit (ExecStopPost=) in a group of their own below the
+/// unit's, where that is delegated.
+fn of_unit(group: PathBuf) -> PathBuf {
+    if group.file_name().is_some_and(|name| name == ".control") {
+        group.parent().map(Path::to_owned).unwrap_or(group)
+    } else {
+        group
+    }
+}
 
 /// One of systemd's hierarchies, as /proc/self/cgroup and /proc/self/mountinfo name it.
 struct Hierarchy {

@@ -1,6 +1,7 @@
 //! The daemon: parses its arguments, takes what systemd gives, runs, and turns errors into exit
 //! codes (sysexits, which systemd prints by name).
 
+mod after_stop;
 mod manager;
 
 use std::{process::ExitCode, time::Duration};
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run(args),
         Some(Command::Start(args)) => manager::start(Scope::of(args.user)),
         Some(Command::Stop(args)) => manager::stop(Scope::of(args.user)),
-        Some(Command::AfterStop(args)) => manager::after_stop(Scope::of(args.user)),
+        Some(Command::AfterStop(args)) => after_stop::after_stop(Scope::of(args.user)),
         Some(Command::Status(args)) => manager::status(Scope::of(args.user), &args.sections),
         None => run(cli.run),
     }

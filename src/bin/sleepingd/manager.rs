@@ -2,11 +2,8 @@
 //!
 //! systemd starts and stops, and what runs is asked over the control socket. All sections are one
 //! daemon, so none of them is started or stopped alone.
-//!
-//! And what systemd runs when the daemon has ended.
 
 use std::{
-    env,
     future::Future,
     io::{self, Write},
     path::Path,
@@ -17,7 +14,7 @@ use std::{
 use sleepingd::{
     control::{Client, ClientError, Status, table::printable},
     daemon::{self, Scope},
-    systemd::{Job, Systemctl, SystemctlError, stop_sockets, unit_job},
+    systemd::{Systemctl, SystemctlError},
 };
 
 use super::{FAILURE, fail};
@@ -116,26 +113,6 @@ pub(super) fn status(scope: Scope, wanted: &[String]) -> ExitCode {
             (true, true) => 0,
             (true, false) => NOT_RUNNING,
         })
-    })
-}
-
-/// Run by systemd when the daemon has ended, however it did. One that ended well has done all this
-/// itself, and one that is restarted keeps its ports.
-pub(super) fn after_stop(scope: Scope) -> ExitCode {
-    if env::var_os("SERVICE_RESULT").is_some_and(|result| result == "success") {
-        return ExitCode::SUCCESS;
-    }
-    wait_for(async {
-        match unit_job().await {
-            Ok(Job::Stop) => {}
-            Ok(Job::Restart | Job::None) => return ExitCode::SUCCESS,
-            Err(e) => return fail(&format!("is this a stop or a restart? {e}")),
-        }
-        daemon::forget_held(scope);
-        match stop_sockets().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(e) => fail(&format!("the sockets are left to systemd: {e}")),
-        }
     })
 }
 

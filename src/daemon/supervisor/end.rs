@@ -37,6 +37,15 @@ impl Supervisor {
                 info!("restarting: {}; what is awake stays awake", self.words());
             }
         }
+        self.retire_all(how, signals).await;
+        if how == Retirement::Stop {
+            self.sockets.remove_paths();
+        }
+        info!("ended");
+    }
+
+    /// Until every service has ended.
+    pub(super) async fn retire_all(&mut self, how: Retirement, signals: &mut EndSignals) {
         // What was to come back after its old self does not.
         self.leaving.values_mut().for_each(|left| left.next.clear());
         self.tell_all(|| Message::Input(Input::Retire(how)));
@@ -63,14 +72,12 @@ impl Supervisor {
                     self.tell(|notifier| notifier.extend_timeout(EXTEND_BY));
                     let status = format!("ending: waiting for {}", self.not_ended());
                     self.tell(|notifier| notifier.status(&status));
-                    self.tell(Notifier::watchdog);
+                    if self.notifier.watchdog_interval().is_some() {
+                        self.tell(Notifier::watchdog);
+                    }
                 }
             }
         }
-        if how == Retirement::Stop {
-            self.sockets.remove_paths();
-        }
-        info!("ended");
     }
 
     fn tell_all(&self, message: impl Fn() -> Message) {

@@ -1,5 +1,6 @@
 //! The process: brings up the services, takes signals and requests, reloads, ends.
 
+mod afterwards;
 mod apply;
 mod end;
 mod forgotten;
@@ -18,6 +19,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+pub use self::afterwards::put_to_sleep;
 use self::forgotten::Strays;
 use super::{
     actor::{Common, Message},

@@ -36,6 +36,19 @@ impl Supervisor {
         options: Options,
         runtime: Option<&Runtime>,
     ) -> Result<Self, StartError> {
+        let activated = !options.inherited.sockets.is_empty();
+        let mut supervisor = Self::without_services(options, runtime)?;
+        supervisor.after_idle_exit = supervisor.was_idle_exit();
+        supervisor.begin(activated).await?;
+        supervisor.after_idle_exit = false;
+        Ok(supervisor)
+    }
+
+    /// The process, with what it has inherited, before it serves anything.
+    pub(super) fn without_services(
+        options: Options,
+        runtime: Option<&Runtime>,
+    ) -> Result<Self, StartError> {
         let limit = startup::raise_limits();
         let notifier = Arc::new(options.notifier);
         let path = runtime.map(|runtime| runtime.path.clone());
@@ -62,11 +75,10 @@ impl Supervisor {
                 other.name
             );
         }
-        let activated = !options.inherited.sockets.is_empty();
         // Only systemd has units to be held back.
         let under_systemd = notifier.is_connected();
         let held = Held::in_runtime(path.as_deref().filter(|_| under_systemd));
-        let mut supervisor = Self {
+        Ok(Self {
             sockets: Sockets::inherit(options.inherited.sockets),
             common: Common {
                 runner,
@@ -91,11 +103,7 @@ impl Supervisor {
             caveats: Vec::new(),
             started: clock::now(),
             started_with: None,
-        };
-        supervisor.after_idle_exit = supervisor.was_idle_exit();
-        supervisor.begin(activated).await?;
-        supervisor.after_idle_exit = false;
-        Ok(supervisor)
+        })
     }
 
     pub(super) async fn begin(&mut self, activated: bool) -> Result<(), StartError> {

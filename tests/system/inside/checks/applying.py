@@ -24,11 +24,11 @@ def held():
     return os.listdir(HELD) if os.path.isdir(HELD) else []
 
 
-def short_stop():
-    """systemd has no patience with a daemon that hangs."""
+def limited_stop(seconds):
+    """How much patience systemd has with a daemon that hangs."""
     os.makedirs(f"{UNITS}/{DAEMON}.d", exist_ok=True)
-    with open(f"{UNITS}/{DAEMON}.d/short.conf", "w") as file:
-        file.write("[Service]\nTimeoutStopSec=1\n")
+    with open(f"{UNITS}/{DAEMON}.d/limited_stop.conf", "w") as file:
+        file.write(f"[Service]\nTimeoutStopSec={seconds}\n")
 
 
 def exited(machine, since=0.0):
@@ -226,7 +226,7 @@ def a_daemon_that_has_to_be_killed_leaves_no_port_open_and_none_held(machine):
     machine.write(text + section(machine, "more", second))
     apply()
     promise(held() == [unit("more", second)], f"held: {held()}")
-    short_stop()
+    limited_stop(1)
     systemctl("daemon-reload")
     os.kill(main_pid(), signal.SIGSTOP)
     systemctl("stop", DAEMON)

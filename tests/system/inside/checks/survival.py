@@ -3,13 +3,16 @@ which check has which."""
 
 import contextlib
 import os
+import signal
 import time
 
 from checks import check
+from checks.applying import limited_stop
 from checks.ready_made import UNIT, active, unit
+from checks.sockets import inode
 from harness import (
-    DAEMON, SOCKETS, UNIT_STARTED, UNITS, alive, ask, connect, draining, fate, main_pid, pid_of, port,
-    promise, run, say, show, systemctl, until,
+    BACKEND, DAEMON, SOCKETS, UNIT_STARTED, UNITS, alive, ask, connect, draining, fate, main_pid, pid_of,
+    port, processes, promise, run, say, show, systemctl, until,
 )
 
 KINDS = ("web", "unit")
@@ -237,3 +240,54 @@ def a_stop_puts_a_woken_unit_to_sleep_before_the_daemon_has_ended(machine):
         said = machine.reports.wait("^unit ")
         promise(said == "unit inactive", f"when the daemon had ended: {said}")
         two.is_asleep()
+
+
+def hung(verb):
+    """The daemon does nothing any more, and systemd has to kill it."""
+    os.kill(main_pid(), signal.SIGSTOP)
+    systemctl(verb, DAEMON)
+
+
+@check
+def a_stop_of_a_daemon_that_hangs_puts_to_sleep_all_that_is_awake(machine):
+    """It takes longer than systemd would wait for that."""
+    listen, back, sleeping = port(), port(), port()
+    command = f"COMMAND=\"setsid sleep 1000 & exec {BACKEND} {back} command\"\n"
+    with pair(machine) as awake:
+        awake.text = awake.text.replace("; pid=", "; sleep 4; pid=") + (
+            f"[command]\nPORT={listen}\nTARGET=127.0.0.1:{back}\n{command}"
+        ) + machine.section("asleep", mode="target", at=port(), PORT=sleeping)
+        awake.serve()
+        awake.wake()
+        pid = pid_of(ask(listen))
+        # What is awake is put to sleep by what was served.
+        machine.write("[command]\nwrong\n")
+        limited_stop(3)
+        systemctl("daemon-reload")
+        family = processes(DAEMON)
+        promise(pid in family and len(family) >= 4, f"the daemon and what it has woken: {family}")
+        hung("stop")
+        awake.is_asleep()
+        left = [pid for pid in family if alive(pid)]
+        promise(not left, f"left behind: {left}")
+        promise(not inode(listen), "its port is open")
+        promise(machine.starts("asleep") == 0, "what slept was woken")
+        promise(not machine.reports.all("^stop asleep$"), "what slept was put to sleep")
+        promise(os.listdir(f"/run/sleepingd/state") == [], "it is still written down as awake")
+
+
+@check
+def a_restart_of_a_daemon_that_hangs_leaves_awake_what_is(machine):
+    listen, back = port(), port()
+    command = f"COMMAND=\"setsid sleep 1000 & exec {BACKEND} {back} command\"\n"
+    with pair(machine) as awake:
+        awake.text += f"[command]\nPORT={listen}\nTARGET=127.0.0.1:{back}\n{command}"
+        awake.serve()
+        awake.wake()
+        pid = pid_of(ask(listen))
+        limited_stop(1)
+        systemctl("daemon-reload")
+        hung("restart")
+        for kind in KINDS:
+            awake.same(kind)
+        promise(pid_of(ask(listen)) == pid, "another COMMAND answers")
