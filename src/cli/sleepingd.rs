@@ -33,7 +33,7 @@ pub enum Command {
     Status(StatusArgs),
     /// For ExecStopPost= of the unit: what a daemon that was killed could not do
     #[command(hide = true)]
-    AfterStop(ManagerArgs),
+    AfterStop(AfterStopArgs),
 }
 
 /// How the daemon is run.
@@ -97,6 +97,17 @@ pub enum ContainerAction {
 #[derive(Debug, Args)]
 pub struct ManagerArgs {
     /// The user's own daemon, by the user's systemd
+    #[arg(long)]
+    pub user: bool,
+}
+
+/// Which daemon has ended.
+#[derive(Debug, Args)]
+pub struct AfterStopArgs {
+    /// It was run with this file
+    #[arg(short = 'f', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config_file: Option<PathBuf>,
+    /// It was a user's
     #[arg(long)]
     pub user: bool,
 }

@@ -6,16 +6,17 @@
 //! sound.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use tracing::{error, warn};
 
-use super::records::write_atomically;
+use super::records::{Files, write_atomically};
 use crate::{
     config::{self, Diagnostic, Loaded, ReadError, Severity, SourceFile},
-    model::Scope,
+    model::{Definition, Scope},
     sys,
     systemd::journal::message_id,
 };
@@ -79,15 +80,16 @@ pub fn load_for_generator(scope: Scope) -> (Loaded, Vec<String>) {
         runtime: scope.runtime(),
     };
     let wrong = match read(None, scope) {
-        Ok(files) if files.iter().any(|file| !file.text.trim().is_empty()) => {
-            match check(parse_named(&files, scope)) {
-                Ok(loaded) => return (loaded, Vec::new()),
-                Err(wrong) => wrong,
-            }
+        read if says_nothing(&read) => {
+            return source
+                .kept_instead(|files| parse_named(files, scope))
+                .unwrap_or_default();
         }
-        Err(e) if !e.is_absence() => unread(e, &[], scope),
-        // Nothing at all, where there was something: it is being written just now.
-        Ok(_) | Err(_) => return source.anything_kept(),
+        Ok(files) => match check(parse_named(&files, scope)) {
+            Ok(loaded) => return (loaded, Vec::new()),
+            Err(wrong) => wrong,
+        },
+        Err(e) => unread(e, &[], scope),
     };
     let mut lines: Vec<String> = wrong.errors().map(ToString::to_string).collect();
     let (loaded, served) = source.second_best(|files| parse_named(files, scope));
@@ -164,9 +166,14 @@ fn read(explicit: Option<&Path>, scope: Scope) -> Result<Vec<SourceFile>, ReadEr
 /// Users and groups that are not there, which the files alone cannot tell. No errors: a name
 /// service that is down must not keep a service from being served that is awake. Blocks.
 #[must_use]
-pub fn missing_accounts(loaded: &Loaded) -> Vec<String> {
-    let missing = loaded.definitions.iter().filter_map(|definition| {
-        let why = sys::user::resolve(&definition.recipe.account).err()?;
+pub fn missing_accounts(definitions: &[Definition]) -> Vec<String> {
+    let mut asked = HashMap::new();
+    let missing = definitions.iter().filter_map(|definition| {
+        let account = &definition.recipe.account;
+        let answer = asked.entry(account.clone());
+        let why = answer
+            .or_insert_with(|| sys::user::resolve(account).err().map(|e| e.to_string()))
+            .as_ref()?;
         let (file, line) = (definition.origin.file.display(), definition.origin.line);
         Some(format!(
             "{file}:{line}: warning: {}: {why}; its commands will fail",
@@ -174,6 +181,14 @@ pub fn missing_accounts(loaded: &Loaded) -> Vec<String> {
         ))
     });
     missing.collect()
+}
+
+/// Whether there is not a word in the files, or no file: what is being written just now looks so.
+fn says_nothing(read: &Result<Vec<SourceFile>, ReadError>) -> bool {
+    match read {
+        Ok(files) => files.iter().all(|file| file.text.trim().is_empty()),
+        Err(e) => e.is_absence(),
+    }
 }
 
 fn check(loaded: Loaded) -> Result<Loaded, ConfigurationError> {
@@ -246,6 +261,28 @@ impl Source {
         }
     }
 
+    /// What was served last, where there is not a word in the files: nobody has said that all
+    /// sections are to go, as a reload would.
+    pub(super) fn load_instead_of_nothing(&self, inherited: &[String]) -> Option<Configuration> {
+        if !says_nothing(&self.read()) {
+            return None;
+        }
+        let (loaded, caveats) =
+            self.kept_instead(|files| config::parse(files, inherited, self.scope))?;
+        for caveat in &caveats {
+            warn!("{caveat}");
+        }
+        Some(Configuration { loaded, caveats })
+    }
+
+    /// Whose sections they are.
+    pub(super) fn files(&self) -> Files {
+        match self.explicit {
+            Some(_) => Files::Other,
+            None => Files::Usual,
+        }
+    }
+
     /// What the files say, and nothing else will do; they become the last good ones.
     pub(super) fn load(&self, inherited: &[String]) -> Result<Loaded, ConfigurationError> {
         let files = self.read().map_err(|e| unread(e, inherited, self.scope))?;
@@ -297,23 +334,22 @@ impl Source {
         parse_named(&files, self.scope)
     }
 
-    /// What was served last, for who finds no word in the files.
-    fn anything_kept(&self) -> (Loaded, Vec<String>) {
-        let kept = self
-            .last_good()
-            .map(|files| parse_named(&files, self.scope));
-        let kept =
-            kept.filter(|kept| kept.errors().next().is_none() && !kept.definitions.is_empty());
-        let Some(kept) = kept else {
-            return (Loaded::default(), Vec::new());
-        };
+    /// What was served last, for who finds no word in the files, and what is to be said of it.
+    fn kept_instead(
+        &self,
+        parse: impl Fn(&[SourceFile]) -> Loaded,
+    ) -> Option<(Loaded, Vec<String>)> {
+        let kept = parse(&self.last_good()?);
+        if kept.errors().next().is_some() || kept.definitions.is_empty() {
+            return None;
+        }
         let file = self.usual_file();
         let line = format!(
             "{}: there is nothing in it; the last good configuration is served until `sleepingctl \
              apply`",
             file.display()
         );
-        (kept, vec![line])
+        Some((kept, vec![line]))
     }
 
     /// What is served where the files have errors, and how that is said.
@@ -350,9 +386,9 @@ impl Source {
     /// Of `-f FILE` another one: the generator reads that of the usual files, and would close their
     /// ports for a file that is tried by hand.
     fn last_good_file(&self) -> Option<PathBuf> {
-        let name = match self.explicit {
-            Some(_) => LAST_GOOD_OF_ANOTHER,
-            None => LAST_GOOD,
+        let name = match self.files() {
+            Files::Other => LAST_GOOD_OF_ANOTHER,
+            Files::Usual => LAST_GOOD,
         };
         Some(self.runtime.as_ref()?.join(name))
     }

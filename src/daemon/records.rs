@@ -23,13 +23,32 @@ pub(super) struct Records {
     directory: Option<PathBuf>,
 }
 
+/// Whose sections they are of. A file that is tried by hand knows nothing of the usual ones', and
+/// would take what these have woken for what has lost its section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// Those that are read without `-f`.
+    Usual,
+    /// `-f FILE`.
+    Other,
+}
+
+impl Files {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Usual => "state",
+            Self::Other => "state-other",
+        }
+    }
+}
+
 impl Records {
-    /// Keeps records in `state/` of this runtime directory.
+    /// Keeps records in this runtime directory.
     ///
     /// # Errors
-    /// Where that directory cannot be made.
-    pub(super) fn new(runtime: Option<&Path>) -> io::Result<Self> {
-        let directory = runtime.map(|runtime| runtime.join("state"));
+    /// Where a directory in it cannot be made.
+    pub(super) fn new(runtime: Option<&Path>, of: Files) -> io::Result<Self> {
+        let directory = runtime.map(|runtime| runtime.join(of.directory()));
         if let Some(directory) = &directory {
             fs::create_dir_all(directory)?;
         }
@@ -134,10 +153,10 @@ mod tests {
                 stop: StopPlan::default(),
             }),
         };
-        let records = Records::new(Some(directory.path())).unwrap();
+        let records = Records::new(Some(directory.path()), Files::Usual).unwrap();
         assert_eq!(records.read(&slug), None);
         records.write(&slug, Some(&record)).unwrap();
-        let next = Records::new(Some(directory.path())).unwrap();
+        let next = Records::new(Some(directory.path()), Files::Usual).unwrap();
         assert_eq!(next.read(&slug), Some(record));
         assert_eq!(next.slugs(), std::slice::from_ref(&slug));
         next.write(&slug, None).unwrap();
@@ -146,10 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_tried_knows_nothing_of_what_the_usual_ones_have_woken() {
+        let directory = tempfile::tempdir().unwrap();
+        let slug = ServiceName::new("web").slug().unwrap();
+        let usual = Records::new(Some(directory.path()), Files::Usual).unwrap();
+        let text = r#"{"service":"web","since":{"secs":1,"nanos":0},"last_use":{"secs":2,"nanos":0},
+            "in_use":false,"destinations":[]}"#;
+        fs::write(directory.path().join("state/web.json"), text).unwrap();
+        let tried = Records::new(Some(directory.path()), Files::Other).unwrap();
+        assert!(tried.slugs().is_empty());
+        tried.write(&slug, None).unwrap();
+        assert_eq!(usual.slugs(), [slug]);
+    }
+
+    #[test]
     fn what_an_earlier_version_wrote_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let slug = ServiceName::new("web").slug().unwrap();
-        let records = Records::new(Some(directory.path())).unwrap();
+        let records = Records::new(Some(directory.path()), Files::Usual).unwrap();
         let text = r#"{"service":"web","since":{"secs":1,"nanos":0},"last_use":{"secs":2,"nanos":0},
             "in_use":false,"destinations":[]}"#;
         fs::write(directory.path().join("state/web.json"), text).unwrap();
@@ -160,7 +193,7 @@ mod tests {
     fn a_file_that_is_no_record_is_left_out() {
         let directory = tempfile::tempdir().unwrap();
         let slug = ServiceName::new("web").slug().unwrap();
-        let records = Records::new(Some(directory.path())).unwrap();
+        let records = Records::new(Some(directory.path()), Files::Usual).unwrap();
         fs::write(directory.path().join("state/web.json"), "{").unwrap();
         assert_eq!(records.read(&slug), None);
     }

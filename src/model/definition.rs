@@ -83,7 +83,7 @@ pub struct Recipe {
 }
 
 /// Who commands run as. Both blank: as the daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Account {
     /// USER.
     pub user: Option<String>,

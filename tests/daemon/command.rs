@@ -261,7 +261,7 @@ fn after_its_end_it_is_asleep_and_the_next_client_starts_it_again_at_once() {
     );
     assert!(!line.contains("not before"), "{line}");
     assert_eq!(served.daemon.state("web"), "asleep");
-    assert!(!served.stage.path("run/state/web.json").exists());
+    assert!(!served.stage.path("run/state-other/web.json").exists());
     assert_ne!(served.pid(), first);
     assert_eq!(served.daemon.zombies(), 0);
 }
@@ -465,7 +465,7 @@ fn the_daemons_stop_ends_it_and_leaves_nothing() {
     assert_eq!(served.daemon.stop(), Some(0));
     assert_eq!(served.daemon.said("asleep; it took "), 1);
     assert_eq!(served.stage.processes(), []);
-    assert!(!served.stage.path("run/state/web.json").exists());
+    assert!(!served.stage.path("run/state-other/web.json").exists());
 }
 
 #[test]
@@ -648,7 +648,7 @@ fn one_that_is_not_ready_when_the_daemon_is_killed_is_not_started_twice() {
     let _client = connect(cued.front);
     let left = cued.stage.called("command").does("sleep 1000");
     until("it is written down", || {
-        cued.stage.path("run/state/web.json").exists()
+        cued.stage.path("run/state-other/web.json").exists()
     });
     cued.daemon_is_killed();
     let _former = std::mem::replace(&mut cued.daemon, cued.stage.daemon_again());
@@ -719,7 +719,7 @@ fn one_whose_section_went_while_no_daemon_ran_is_waited_for_by_a_stop() {
     let (script, may) = reluctant(&cued.stage);
     let _client = connect(cued.front);
     cued.stage.called("command").does(&script);
-    let written = cued.stage.path("run/state/web.json");
+    let written = cued.stage.path("run/state-other/web.json");
     until("it is in the books", || written.exists());
     cued.daemon_is_killed();
     let other = cued.stage.address();

@@ -333,7 +333,7 @@ fn after_a_stop_nothing_is_remembered() {
     drop(server);
     stage.called("stop").succeeds();
     assert_eq!(daemon.ends(), Some(0));
-    assert!(!stage.path("run/state/web.json").exists());
+    assert!(!stage.path("run/state-other/web.json").exists());
     let daemon = stage.daemon_again();
     assert_eq!(daemon.said("was awake"), 0);
     assert_eq!(daemon.state("web"), "asleep");
@@ -354,7 +354,15 @@ fn a_section_that_is_gone_at_the_next_start_is_said_to_have_been_awake() {
     assert_eq!(rest(&mut client), "page");
     daemon.signal(Signal::SIGKILL);
     daemon.ends();
-    let daemon = stage.daemon(&format!("[other]\nPORT={front}\nTARGET={back}\n"));
-    assert_eq!(daemon.said("'web' was awake, and its section is gone"), 1);
+    let mut daemon = stage.daemon(&format!("[other]\nPORT={front}\nTARGET={back}\n"));
+    let said = "'web' was awake, and its section is gone";
+    assert_eq!(daemon.said(said), 1);
     assert_eq!(fetch(front), "page");
+    // Until somebody puts that into effect.
+    daemon.reload();
+    assert_eq!(daemon.said(said), 2);
+    daemon.reload();
+    assert_eq!(daemon.said(said), 2);
+    daemon.stop();
+    assert_eq!(stage.daemon_again().said(said), 0);
 }

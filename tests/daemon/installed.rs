@@ -13,7 +13,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use crate::harness::{PATIENCE, Server, Stage, fetch, skipped, with_own_groups};
+use crate::harness::{PATIENCE, Server, Stage, fetch, skipped, with_own_groups, with_slow_users};
 
 const NOTHING: &str = "no service is configured; write a section into ";
 
@@ -140,4 +140,24 @@ fn where_there_is_no_such_group_the_socket_is_roots_alone() {
     assert_eq!((socket.uid(), socket.gid()), (0, 0));
     let other = as_nobody(&stage, &format!("--groups={GROUP}"), &["status"]);
     assert_eq!(other.status.code(), Some(77), "{other:?}");
+}
+
+#[test]
+fn a_user_database_that_does_not_answer_keeps_no_port_closed() {
+    let test = "installed::a_user_database_that_does_not_answer_keeps_no_port_closed";
+    if !with_slow_users(test) {
+        return;
+    }
+    let stage = Stage::new();
+    let (front, back) = (stage.address(), stage.address());
+    let _server = Server::greeting(back, "page");
+    // It is ready: that is waited for here.
+    let daemon = stage.daemon(&format!(
+        "[web]\nPORT={front}\nTARGET={back}\nUSER=nobody-we-know\nSTART_CMD=/bin/true\n"
+    ));
+    assert_eq!(fetch(front), "page");
+    // Opened when somebody reads; its end is that of the database.
+    let database = fs::OpenOptions::new().write(true).open("/run/passwd");
+    drop(database.unwrap());
+    daemon.says("'nobody-we-know'");
 }

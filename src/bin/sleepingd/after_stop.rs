@@ -6,6 +6,7 @@
 use std::{env, process::ExitCode, time::Duration};
 
 use sleepingd::{
+    cli::sleepingd::AfterStopArgs,
     daemon::{self, Options, Scope},
     systemd::{Job, Notifier, journal, sockets::Inherited, stop_sockets, unit_job},
 };
@@ -16,7 +17,7 @@ use super::{FAILURE, SHUTDOWN_LIMIT, fail};
 /// Until the services are asked how long they take; more than systemd may take to answer.
 const FIRST_EXTENSION: Duration = Duration::from_secs(40);
 
-pub(super) fn after_stop(scope: Scope) -> ExitCode {
+pub(super) fn after_stop(args: AfterStopArgs) -> ExitCode {
     if env::var_os("SERVICE_RESULT").is_some_and(|result| result == "success") {
         return ExitCode::SUCCESS;
     }
@@ -36,7 +37,7 @@ pub(super) fn after_stop(scope: Scope) -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return fail(&format!("no runtime: {e}")),
     };
-    let done = runtime.block_on(clean_up(scope, notifier));
+    let done = runtime.block_on(clean_up(args, notifier));
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,7 +48,8 @@ pub(super) fn after_stop(scope: Scope) -> ExitCode {
     }
 }
 
-async fn clean_up(scope: Scope, notifier: Notifier) -> Result<(), String> {
+async fn clean_up(args: AfterStopArgs, notifier: Notifier) -> Result<(), String> {
+    let scope = Scope::of(args.user);
     // Before systemd is asked, which may be slow to answer: TimeoutStopSec= holds for us as well.
     if let Err(e) = notifier.extend_timeout(FIRST_EXTENSION) {
         warn!("{e}");
@@ -63,7 +65,7 @@ async fn clean_up(scope: Scope, notifier: Notifier) -> Result<(), String> {
         warn!("the sockets are left to systemd: {e}");
     }
     let left = daemon::put_to_sleep(Options {
-        config_file: None,
+        config_file: args.config_file,
         scope,
         runtime_directory: None,
         inherited: Inherited::default(),

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run(args),
         Some(Command::Start(args)) => manager::start(Scope::of(args.user)),
         Some(Command::Stop(args)) => manager::stop(Scope::of(args.user)),
-        Some(Command::AfterStop(args)) => after_stop::after_stop(Scope::of(args.user)),
+        Some(Command::AfterStop(args)) => after_stop::after_stop(args),
         Some(Command::Status(args)) => manager::status(Scope::of(args.user), &args.sections),
         None => run(cli.run),
     }
@@ -66,7 +66,7 @@ fn check(args: &CheckArgs) -> ExitCode {
             for warning in loaded.warnings() {
                 eprintln!("{warning}");
             }
-            for warning in daemon::missing_accounts(&loaded) {
+            for warning in daemon::missing_accounts(&loaded.definitions) {
                 eprintln!("{warning}");
             }
             for definition in &loaded.definitions {

@@ -169,6 +169,25 @@ impl Sockets {
         units
     }
 
+    /// Those of these generated units that are stopped indeed: systemd has closed its end. Who is
+    /// wrong about a unit would have its socket dropped, and made anew without its owner and mode.
+    /// Where that cannot be seen, they are believed.
+    pub(super) fn indeed_stopped(&self, units: &[String]) -> Vec<String> {
+        let theirs = sys::fd::sockets_of_parent().unwrap_or_default();
+        let is_open = |unit: &String| {
+            self.all.iter().any(|owned| {
+                let inode = fstat(owned.socket.as_fd()).map(|stat| stat.st_ino);
+                owned.generated_unit().as_ref() == Some(unit)
+                    && inode.is_ok_and(|inode| theirs.contains(&inode))
+            })
+        };
+        let (open, stopped): (Vec<_>, Vec<_>) = units.iter().cloned().partition(is_open);
+        for unit in open {
+            warn!("{unit} is said to be stopped, and systemd has it open; it stays as it is");
+        }
+        stopped
+    }
+
     /// Whether the process that started us has all of them open as well, as a manager has that
     /// keeps them.
     ///

@@ -7,6 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::{EXTEND_BY, EXTEND_EVERY, EndSignals, Running, Supervisor};
 use crate::{
+    config::Loaded,
     daemon::actor::Message,
     service::{Input, Retirement},
     systemd::{Job, Notifier, job::JobError, stop_sockets, unit_job},
@@ -32,6 +33,8 @@ impl Supervisor {
                 // The descriptor store ends with the unit, and these ports with it. Now: who is
                 // killed on the way must not leave them held.
                 self.held.set(&BTreeSet::new());
+                // Nobody will mend the sections that had errors before it is too late.
+                self.look_after_forgotten(&Loaded::default());
             }
             Retirement::Keep => {
                 info!("restarting: {}; what is awake stays awake", self.words());

@@ -3,14 +3,16 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tokio::{sync::oneshot, task::JoinSet};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Running, Supervisor};
 use crate::{
     command::{BackendControl, BackendNews, FoundBackend},
     config::Loaded,
     daemon::listeners::Share,
-    model::{CommandLine, Definition, Origin, Policy, Recipe, Slug, StopPlan, Supervised},
+    model::{
+        CommandLine, Definition, Origin, Policy, Recipe, ServiceName, Slug, StopPlan, Supervised,
+    },
     service::Record,
 };
 
@@ -24,22 +26,29 @@ pub(super) struct Strays {
 impl Supervisor {
     /// A COMMAND is ended with its section, whenever that was removed: as a service on its way out,
     /// so that nobody else takes its backend for its own meanwhile, and its record stays until it is
-    /// gone. Where the section only has an error, it waits for a better one: those come back, and
-    /// are kept from being taken for strays.
-    pub(super) fn look_after_forgotten(&mut self, loaded: &Loaded) -> Vec<FoundBackend> {
-        let mut waiting = Vec::new();
+    /// gone. Where the section only has an error, it waits for a better one, or for our own end.
+    ///
+    /// What other means have woken is left as it is; gives whose that is.
+    pub(super) fn look_after_forgotten(&mut self, loaded: &Loaded) -> Vec<Slug> {
+        let mut left = Vec::new();
         for slug in self.common.records.slugs() {
-            if loaded.definitions.iter().any(|d| d.slug == slug) {
+            let has_section = loaded.definitions.iter().any(|d| d.slug == slug);
+            if has_section || self.services.contains_key(&slug) || self.leaving.contains_key(&slug)
+            {
                 continue;
             }
             let Some(record) = self.common.records.read(&slug) else {
                 continue;
             };
-            let is_it = |name: &crate::model::ServiceName| name.slug().as_ref() == Some(&slug);
+            let is_it = |name: &ServiceName| name.slug().as_ref() == Some(&slug);
             let broken = loaded.broken.iter().any(is_it);
             match &record.backend {
                 Some(backend) if broken => {
-                    waiting.extend(self.common.runner.find_backend(&slug, &backend.process));
+                    let runner = &self.common.runner;
+                    if let Some(found) = runner.find_backend(&slug, &backend.process) {
+                        // So that it is not taken for a stray.
+                        runner.put_back(found);
+                    }
                 }
                 Some(backend) => {
                     info!("'{slug}' was awake, and its section is gone: its COMMAND is ended");
@@ -47,13 +56,26 @@ impl Supervisor {
                     self.spawn(Arc::new(definition), Share::default());
                     self.remove(&slug);
                 }
-                None => warn!(
-                    "'{slug}' was awake, and its section is gone: its backend is left as it is; \
-                     stop it by hand, or bring the section back"
-                ),
+                None => {
+                    warn!(
+                        "'{slug}' was awake, and its section is gone: its backend is left as it \
+                         is; stop it by hand, or bring the section back"
+                    );
+                    left.push(slug);
+                }
             }
         }
-        waiting
+        left
+    }
+
+    /// The same, for a configuration that somebody has put into effect: what it does not know is
+    /// not remembered any longer.
+    pub(super) fn forget(&mut self, loaded: &Loaded) {
+        for slug in self.look_after_forgotten(loaded) {
+            if let Err(e) = self.common.records.write(&slug, None) {
+                error!("what was written down of '{slug}' cannot be removed: {e}");
+            }
+        }
     }
 
     /// What systemd has kept, and nobody has asked for.

@@ -15,7 +15,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 use tracing::{error, info, warn};
 
@@ -39,7 +39,7 @@ use crate::{
     systemd::{Notifier, journal::message_id},
 };
 
-/// How long one service may take to say how it looks.
+/// How long services may take to say how they look.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// While it ends, systemd is told at this pace that it takes longer.
@@ -225,6 +225,7 @@ impl Supervisor {
     /// nothing changes; what comes back then are the warnings too.
     async fn reload(&mut self, stopped: &[String]) -> api::Response {
         self.tell(Notifier::reloading);
+        let stopped = &self.sockets.indeed_stopped(stopped);
         let outcome = self.source.load(&self.sockets.names(stopped));
         let result = match outcome {
             Ok(loaded) => {
@@ -234,7 +235,9 @@ impl Supervisor {
                     warn!("THREADS has changed; that takes effect when the daemon is restarted");
                 }
                 // What cannot be bound is an error, but the rest has taken effect by then.
+                self.forget(&loaded);
                 self.caveats = self.apply(loaded, stopped).await;
+                self.end_strays();
                 if self.caveats.is_empty() {
                     info!(
                         message_id = message_id::RELOADED,
@@ -284,12 +287,12 @@ impl Supervisor {
 
     async fn status(&self) -> api::Status {
         let now = clock::now();
+        let until = Instant::now() + LOOK_LIMIT;
         let mut services = Vec::with_capacity(self.order.len());
-        for slug in &self.order {
-            let Some(running) = self.services.get(slug) else {
-                continue;
-            };
-            if let Ok(Ok(seen)) = timeout(LOOK_LIMIT, running.look()).await {
+        let in_order = self.order.iter().filter_map(|slug| self.services.get(slug));
+        let asked: Vec<_> = in_order.map(|running| (running, running.look())).collect();
+        for (running, seen) in asked {
+            if let Ok(Ok(seen)) = timeout_at(until, seen).await {
                 let service = status::of_service(&running.definition, &seen, &running.gauge, now);
                 services.push(service);
             }

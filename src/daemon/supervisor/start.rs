@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{Asked, REQUESTS, Supervisor, control_socket, forgotten::Strays};
 use crate::{
     command::Runner,
+    config::Loaded,
     control::{self, api},
     daemon::{
         actor::Common,
@@ -57,9 +58,11 @@ impl Supervisor {
             scope: options.scope,
             runtime: path.clone(),
         };
-        let records = Records::new(path.as_deref()).map_err(|source| StartError::Runtime {
-            path: path.clone().unwrap_or_default(),
-            source,
+        let records = Records::new(path.as_deref(), source.files()).map_err(|source| {
+            StartError::Runtime {
+                path: path.clone().unwrap_or_default(),
+                source,
+            }
         })?;
         let store = Arc::new(Store(Arc::clone(&notifier)));
         let runner = Runner::new(store, CgroupParent::delegated());
@@ -111,7 +114,11 @@ impl Supervisor {
         // Under systemd it waits for the first section: a package has just been installed, and a
         // service that fails until somebody has written one helps nobody.
         let may_wait = activated || self.notifier.is_connected();
-        let loaded = if activated {
+        let instead = may_wait.then(|| self.source.load_instead_of_nothing(&names));
+        let loaded = if let Some(configuration) = instead.flatten() {
+            self.caveats = configuration.caveats;
+            configuration.loaded
+        } else if activated {
             let configuration = self.source.load_anyhow(&names);
             self.caveats = configuration.caveats;
             configuration.loaded
@@ -124,20 +131,15 @@ impl Supervisor {
             let place = self.source.usual_file();
             return Err(StartError::NoService(place.display().to_string()));
         }
-        for warning in missing_accounts(&loaded) {
-            warn!("{warning}");
-        }
+        warn_of_missing_accounts(&loaded);
         self.exit_idle = loaded.exit_idle;
         self.started_with = loaded.threads;
         let count = loaded.threads.unwrap_or_else(threads::default_count);
         self.common.threads = Threads::new(count);
-        let broken = self.look_after_forgotten(&loaded);
+        self.look_after_forgotten(&loaded);
         let errors = self.apply(loaded, &[]).await;
         // Those of services that are there have been asked for by now.
         self.end_strays();
-        for found in broken {
-            self.common.runner.put_back(found);
-        }
         if activated {
             self.caveats.extend(errors);
         } else if !errors.is_empty() {
@@ -176,6 +178,17 @@ impl Supervisor {
         let server = tokio::spawn(control::serve(listener, handler, pending()));
         Ok((requests, server.abort_handle()))
     }
+}
+
+/// In its own time: a name service may take long to say that it is down.
+fn warn_of_missing_accounts(loaded: &Loaded) {
+    let definitions = loaded.definitions.clone();
+    // Nothing waits for it, the end of the process neither.
+    tokio::task::spawn_blocking(move || {
+        for warning in missing_accounts(&definitions) {
+            warn!("{warning}");
+        }
+    });
 }
 
 /// Who else may talk to the machine's daemon. Nobody, where no package or administrator has made

@@ -44,7 +44,7 @@ use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
 pub use faults::Faults;
-pub use namespaces::{inside, with_own_groups, with_own_run};
+pub use namespaces::{inside, with_own_groups, with_own_run, with_slow_users};
 pub use needs::{has, is_root, may_open, skipped};
 pub use process::{Daemon, Ended};
 pub use sockets::{

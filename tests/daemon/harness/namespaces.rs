@@ -4,7 +4,7 @@ use std::{env, process::Command};
 
 use nix::unistd::geteuid;
 
-use super::needs::skipped;
+use super::needs::{is_root, skipped};
 
 /// Names the test that runs inside.
 pub const INSIDE: &str = "SLEEPINGD_TEST_INSIDE";
@@ -36,11 +36,28 @@ pub fn with_own_groups(test: &str, line: &str) -> bool {
          {{ grep -v ^sleepingd: /etc/group; echo '{line}'; }} > /run/group; \
          mount --bind /run/group /etc/group || exit {NOT_TO_BE_HAD}"
     );
-    is_inside(test) || run_inside(test, "-m", &script)
+    is_inside(test) || run_inside_as_root(test, &script)
+}
+
+/// The same, where the user database says nothing until somebody writes to `/run/passwd`. For root
+/// alone.
+#[track_caller]
+pub fn with_slow_users(test: &str) -> bool {
+    let script = format!(
+        "mount -t tmpfs none /run && mkfifo /run/passwd && \
+         mount --bind /run/passwd /etc/passwd || exit {NOT_TO_BE_HAD}"
+    );
+    is_inside(test) || run_inside_as_root(test, &script)
 }
 
 fn is_inside(test: &str) -> bool {
     env::var(INSIDE).is_ok_and(|name| name == test)
+}
+
+/// Among other mounts, where what belongs to root is still root's.
+#[track_caller]
+fn run_inside_as_root(test: &str, script: &str) -> bool {
+    is_root("only root can change what all users see") && run_inside(test, "m", script)
 }
 
 /// In a namespace of this kind. Always `false`: it has run by then.

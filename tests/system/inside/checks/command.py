@@ -6,7 +6,7 @@ import time
 
 from checks import check
 from harness import (
-    BACKEND, DAEMON, UNIT_STARTED, alive, ask, connect, fate, main_pid, pid_of, port, processes,
+    BACKEND, CONFIG, DAEMON, UNIT_STARTED, alive, ask, connect, fate, main_pid, pid_of, port, processes,
     promise, run, say, show, systemctl, until,
 )
 
@@ -118,6 +118,60 @@ def command_that_ends_leaves_nothing_that_it_started(machine):
     os.kill(pid, signal.SIGKILL)
     machine.journal.wait("COMMAND was killed by SIGKILL", SLEEPINGD_SERVICE="web")
     promise(processes(DAEMON) == [main_pid()], f"left behind: {processes(DAEMON)}")
+
+
+def crashes():
+    systemctl("kill", "--kill-who=main", "--signal=KILL", DAEMON)
+
+
+@check
+def a_crash_while_the_file_is_being_written_ends_no_command_and_closes_no_port(machine):
+    listen, back = port(), port()
+    text = section(machine, back, PORT=listen)
+    machine.write(text)
+    systemctl("daemon-reload")
+    systemctl("start", DAEMON)
+    pid = pid_of(ask(listen))
+    for change in (lambda: machine.write("\n"), lambda: os.unlink(CONFIG)):
+        change()
+        restarted(machine, crashes)
+        promise(pid_of(ask(listen)) == pid, "another COMMAND answers")
+        systemctl("daemon-reload")
+        promise(pid_of(ask(listen)) == pid, "another COMMAND answers")
+    # Now that is what is wanted.
+    machine.write("")
+    run("sleepingctl", "apply")
+    until("it is gone", lambda: not alive(pid))
+
+
+def broken_over_a_crash(machine):
+    """A COMMAND whose section has an error, and no good file is known."""
+    listen, back = port(), port()
+    machine.write(section(machine, back, PORT=listen))
+    systemctl("daemon-reload")
+    systemctl("start", DAEMON)
+    pid = pid_of(ask(listen))
+    machine.write(section(machine, "nonsense", PORT=listen))
+    os.unlink("/run/sleepingd/last-good.json")
+    restarted(machine, crashes)
+    promise(alive(pid), "it was ended for an error in its section")
+    return pid
+
+
+@check
+def command_whose_section_had_an_error_at_the_start_is_ended_by_a_stop(machine):
+    pid = broken_over_a_crash(machine)
+    systemctl("stop", DAEMON)
+    promise(not alive(pid), "it runs on")
+    promise(os.listdir("/run/sleepingd/state") == [], "it is written down as awake")
+
+
+@check
+def command_whose_section_had_an_error_at_the_start_goes_with_it_when_that_is_applied(machine):
+    pid = broken_over_a_crash(machine)
+    machine.write(machine.section("other", mode="target", at=port(), PORT=port()))
+    run("sleepingctl", "apply")
+    until("it is gone", lambda: not alive(pid))
 
 
 @check
