@@ -1,4 +1,4 @@
-//! Bringing up the process, and making the services those of a configuration.
+//! Bringing up the process.
 
 use std::{collections::BTreeMap, future::pending, sync::Arc};
 
