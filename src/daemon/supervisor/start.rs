@@ -26,6 +26,7 @@ use crate::{
     model::Scope,
     relay::PipeLimit,
     sys::{self, cgroup::CgroupParent, clock},
+    systemd::{Named, Notifier},
 };
 
 /// Its members may use the control socket. Packages make it (systemd/sysusers.d/sleepingd.conf).
@@ -48,38 +49,46 @@ impl Supervisor {
             path: path.clone().unwrap_or_default(),
             source,
         })?;
-        let store = Arc::new(Store(Arc::clone(&notifier)));
-        let runner = Runner::new(store, CgroupParent::delegated());
-        for pipe in options.inherited.pipes {
-            runner.adopt_pipe(&pipe.name, pipe.fd);
-        }
-        for backend in options.inherited.backends {
-            runner.inherit_backend(&backend.name, backend.fd);
-        }
-        for other in &options.inherited.others {
+        let inherited = options.inherited;
+        let runner = runner(&notifier, inherited.pipes, inherited.backends);
+        for other in &inherited.others {
             warn!(
                 "the inherited descriptor '{}' is of no use here, and closed",
                 other.name
             );
         }
-        let activated = !options.inherited.sockets.is_empty();
+        let activated = !inherited.sockets.is_empty();
         // Only systemd has units to be held back.
         let under_systemd = notifier.is_connected();
         let held = Held::in_runtime(path.as_deref().filter(|_| under_systemd));
-        let mut supervisor = Self {
-            sockets: Sockets::inherit(options.inherited.sockets),
-            common: Common {
-                runner,
-                budget: Budget::new(limit, PipeLimit::settle(limit)),
-                records: Arc::new(records),
-                threads: Threads::default(),
-            },
+        let sockets = Sockets::inherit(inherited.sockets);
+        let common = Common {
+            runner,
+            budget: Budget::new(limit, PipeLimit::settle(limit)),
+            records: Arc::new(records),
+            threads: Threads::default(),
+        };
+        let mut supervisor = Self::new(notifier, source, sockets, held, common);
+        supervisor.after_idle_exit = supervisor.was_idle_exit();
+        supervisor.begin(activated).await?;
+        supervisor.after_idle_exit = false;
+        Ok(supervisor)
+    }
+
+    /// Without any service yet.
+    fn new(
+        notifier: Arc<Notifier>,
+        source: Source,
+        sockets: Sockets,
+        held: Held,
+        common: Common,
+    ) -> Self {
+        Self {
             notifier,
             source,
+            sockets,
             held,
-            exit_idle: None,
-            asleep_since: None,
-            after_idle_exit: false,
+            common,
             totals: Arc::default(),
             services: BTreeMap::new(),
             order: Vec::new(),
@@ -91,11 +100,10 @@ impl Supervisor {
             caveats: Vec::new(),
             started: clock::now(),
             started_with: None,
-        };
-        supervisor.after_idle_exit = supervisor.was_idle_exit();
-        supervisor.begin(activated).await?;
-        supervisor.after_idle_exit = false;
-        Ok(supervisor)
+            exit_idle: None,
+            asleep_since: None,
+            after_idle_exit: false,
+        }
     }
 
     pub(super) async fn begin(&mut self, activated: bool) -> Result<(), StartError> {
@@ -168,6 +176,19 @@ impl Supervisor {
         let server = tokio::spawn(control::serve(listener, handler, pending()));
         Ok((requests, server.abort_handle()))
     }
+}
+
+/// A runner that goes on with what a former daemon has left in systemd's descriptor store.
+fn runner(notifier: &Arc<Notifier>, pipes: Vec<Named>, backends: Vec<Named>) -> Runner {
+    let store = Arc::new(Store(Arc::clone(notifier)));
+    let runner = Runner::new(store, CgroupParent::delegated());
+    for pipe in pipes {
+        runner.adopt_pipe(&pipe.name, pipe.fd);
+    }
+    for backend in backends {
+        runner.inherit_backend(&backend.name, backend.fd);
+    }
+    runner
 }
 
 /// Who else may talk to the machine's daemon. Nobody, where no package or administrator has made
