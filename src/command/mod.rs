@@ -18,6 +18,7 @@ mod error;
 mod found;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod invocation;
 mod lines;
 mod output;
 mod pipe_name;

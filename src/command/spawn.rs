@@ -2,14 +2,14 @@
 //! slow disk), so it runs off the runtime's thread.
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::CString,
     fs::File,
     io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     sync::{
         Arc,
@@ -18,17 +18,18 @@ use std::{
 };
 
 use nix::unistd::Uid;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use super::{
     Inner,
     environment::{self, Variables},
     error::SpawnError,
+    invocation::Invocation,
     output::{Output, Stream},
     pipe_name::{Channel, PipeName},
 };
 use crate::{
-    model::{Action, CommandRequest, Execution},
+    model::{Action, CommandRequest},
     sys::{
         cgroup::Cgroup,
         fd::{self, PipeEnds},
@@ -37,11 +38,6 @@ use crate::{
     },
 };
 
-/// SHELL, where the recipe says none.
-const DEFAULT_SHELL: &str = "/bin/bash";
-/// This very program, even after an upgrade has replaced its file, and for a user that may not
-/// read the directory it is in.
-const OURSELVES: &str = "/proc/self/exe";
 /// How much a pipe holds, at best: what a backend may print while a daemon restarts before it has
 /// to wait. Pipes beyond a user's quota stay smaller.
 const PIPE_SIZE: i32 = 256 * 1024;
@@ -62,15 +58,6 @@ pub(super) struct Remarks {
     pub(super) refused_variables: Vec<(PathBuf, String)>,
     /// Why there is no control group.
     pub(super) no_cgroup: Option<io::Error>,
-}
-
-/// How a command is executed.
-#[derive(Debug, Clone)]
-enum Invocation {
-    Direct(PathBuf, Vec<OsString>),
-    Shell(PathBuf, String),
-    /// This very program.
-    Ourselves(Vec<OsString>),
 }
 
 /// Where a command runs.
@@ -104,27 +91,16 @@ pub(super) fn spawn(
     };
     let mut cgroup = cgroup(inner, request, &mut remarks);
     let uid = identity.switch.as_ref().map(|to| to.uid);
-    let pipes = [
-        pipe(uid).map_err(SpawnError::Pipe)?,
-        pipe(uid).map_err(SpawnError::Pipe)?,
-    ];
-
-    let number = inner.next_number();
-    let names = [Channel::Out, Channel::Err]
-        .map(|channel| PipeName::new(&request.slug, request.action, channel, number).to_string());
+    let (names, [out, err]) = pipes(inner, request, uid).map_err(SpawnError::Pipe)?;
     if given_up.load(Ordering::Acquire) {
         return Err(SpawnError::GivenUp);
     }
     // Before there is a process: from its first moment on its pipes do not end in us alone.
-    for (name, ends) in names.iter().zip(&pipes) {
+    for (name, ends) in names.iter().zip([&out, &err]) {
         inner.keeper.keep(name, ends.read.as_fd());
     }
-    let [out, err] = pipes;
-    let ready = Stream::new(Channel::Out, names[0].clone(), out.read)
-        .and_then(|out| Ok([out, Stream::new(Channel::Err, names[1].clone(), err.read)?]))
-        .map_err(SpawnError::Pipe);
     // Nor does it start before its pipes can be read: one that is to fail now would be left running.
-    let started = ready.and_then(|streams| {
+    let started = streams(&names, [out.read, err.read]).and_then(|streams| {
         let launch = Launch {
             inner,
             identity: &identity,
@@ -132,32 +108,53 @@ pub(super) fn spawn(
             directory: &directory,
             writers: [&out.write, &err.write],
         };
-        let child = launch.start(&invocation(request), &mut cgroup, &mut remarks)?;
+        let child = launch.start(&Invocation::of(request), &mut cgroup, &mut remarks)?;
         Ok((child, streams))
     });
-    match started {
-        Ok((child, streams)) => {
-            let service = request.service.as_str();
-            let keeper = Arc::clone(&inner.keeper);
-            Ok(Spawned {
-                child,
-                output: Output::new(service, request.action, streams, keeper),
-                cgroup,
-                remarks,
-            })
-        }
-        Err(e) => {
-            if let Some(cgroup) = &cgroup {
-                // The runtime may have refused a process that runs already. Mostly nobody is in
-                // there, and then nothing can go wrong.
-                let _ = cgroup.kill();
-            }
-            for name in &names {
-                inner.keeper.release(name);
-            }
-            Err(e)
-        }
+    if started.is_err() {
+        take_back(inner, cgroup.as_ref(), &names);
     }
+    let (child, streams) = started?;
+    let service = request.service.as_str();
+    let keeper = Arc::clone(&inner.keeper);
+    Ok(Spawned {
+        child,
+        output: Output::new(service, request.action, streams, keeper),
+        cgroup,
+        remarks,
+    })
+}
+
+/// Undoes what was made for a command that could not be started.
+fn take_back(inner: &Inner, cgroup: Option<&Cgroup>, names: &[String]) {
+    if let Some(cgroup) = cgroup {
+        // The runtime may have refused a process that runs already. Mostly nobody is in there, and
+        // then nothing can go wrong.
+        let _ = cgroup.kill();
+    }
+    for name in names {
+        inner.keeper.release(name);
+    }
+}
+
+/// Those of both outputs, and the names under which they are kept.
+fn pipes(
+    inner: &Inner,
+    request: &CommandRequest,
+    owner: Option<Uid>,
+) -> io::Result<([String; 2], [PipeEnds; 2])> {
+    let pipes = [pipe(owner)?, pipe(owner)?];
+    let number = inner.next_number();
+    let names = [Channel::Out, Channel::Err]
+        .map(|channel| PipeName::new(&request.slug, request.action, channel, number).to_string());
+    Ok((names, pipes))
+}
+
+fn streams(names: &[String; 2], [out, err]: [OwnedFd; 2]) -> Result<[Stream; 2], SpawnError> {
+    let stream = |channel, name: &String, end| Stream::new(channel, name.clone(), end);
+    stream(Channel::Out, &names[0], out)
+        .and_then(|out| Ok([out, stream(Channel::Err, &names[1], err)?]))
+        .map_err(SpawnError::Pipe)
 }
 
 fn pipe(owner: Option<Uid>) -> io::Result<PipeEnds> {
@@ -201,29 +198,6 @@ fn cgroup(inner: &Inner, request: &CommandRequest, remarks: &mut Remarks) -> Opt
     }
 }
 
-fn invocation(request: &CommandRequest) -> Invocation {
-    match request.command.execution() {
-        Execution::Program(words) => {
-            let mut words = words.into_iter().map(OsString::from);
-            let program = words.next().map(PathBuf::from).unwrap_or_default();
-            Invocation::Direct(program, words.collect())
-        }
-        Execution::Ourselves(arguments) => {
-            Invocation::Ourselves(arguments.into_iter().map(OsString::from).collect())
-        }
-        Execution::Shell(text) => shell(request.recipe.shell.as_path(), text),
-    }
-}
-
-fn shell(shell: &Path, text: &str) -> Invocation {
-    let shell = if shell.as_os_str().is_empty() {
-        Path::new(DEFAULT_SHELL)
-    } else {
-        shell
-    };
-    Invocation::Shell(shell.to_owned(), text.to_owned())
-}
-
 // === impl Directory ===
 
 impl Directory {
@@ -253,29 +227,23 @@ impl Directory {
 // === impl Launch ===
 
 impl Launch<'_> {
-    /// Starts it; by the shell, if the kernel does not know what kind of program it is: as shells
-    /// do with scripts that have no `#!` line.
+    /// Starts it; by the shell, if the kernel does not know what kind of program it is.
     fn start(
         &self,
         how: &Invocation,
         cgroup: &mut Option<Cgroup>,
         remarks: &mut Remarks,
     ) -> Result<Child, SpawnError> {
-        match (self.attempt(how, cgroup, remarks), how) {
-            (Err((Step::Exec, e)), Invocation::Direct(program, arguments))
-                if e.raw_os_error() == Some(libc::ENOEXEC) =>
-            {
-                // What has no shell character in it means the same to a shell.
-                let mut text = program.clone().into_os_string();
-                for argument in arguments {
-                    text.push(" ");
-                    text.push(argument);
-                }
-                let how = shell(Path::new(""), &text.to_string_lossy());
-                self.attempt(&how, cgroup, remarks)
-                    .map_err(|at| self.explain(&how, at))
-            }
-            (result, how) => result.map_err(|at| self.explain(how, at)),
+        let result = self.attempt(how, cgroup, remarks);
+        let other = match &result {
+            Err((Step::Exec, e)) if e.raw_os_error() == Some(libc::ENOEXEC) => how.by_shell(),
+            _ => None,
+        };
+        match other {
+            None => result.map_err(|at| self.explain(how, at)),
+            Some(shell) => self
+                .attempt(&shell, cgroup, remarks)
+                .map_err(|at| self.explain(&shell, at)),
         }
     }
 
@@ -346,61 +314,6 @@ impl Launch<'_> {
         match &self.identity.user {
             Some(user) => format!("'{}' ({ids})", user.name),
             None => ids,
-        }
-    }
-}
-
-// === impl Invocation ===
-
-impl Invocation {
-    fn command(&self) -> Command {
-        match self {
-            Self::Direct(program, arguments) => {
-                let mut command = Command::new(program);
-                command.args(arguments);
-                command
-            }
-            Self::Shell(shell, text) => {
-                let mut command = Command::new(shell);
-                command.arg("-c").arg(text);
-                command
-            }
-            Self::Ourselves(arguments) => {
-                let mut command = Command::new(OURSELVES);
-                command.arg0(env!("CARGO_PKG_NAME")).args(arguments);
-                command
-            }
-        }
-    }
-
-    /// Why execve(2) refused: in the words that a shell has for its statuses 126 and 127.
-    fn explain(&self, source: io::Error) -> SpawnError {
-        match self {
-            Self::Shell(shell, _) => SpawnError::Shell {
-                shell: shell.clone(),
-                source,
-            },
-            Self::Ourselves(_) => SpawnError::Program {
-                program: PathBuf::from(OURSELVES),
-                why: source.to_string(),
-            },
-            Self::Direct(program, _) => {
-                let why = match source.kind() {
-                    // The same errno for a script whose interpreter is missing.
-                    io::ErrorKind::NotFound if program.is_absolute() && program.exists() => {
-                        "the interpreter that it asks for does not exist".to_owned()
-                    }
-                    io::ErrorKind::NotFound => "command not found".to_owned(),
-                    io::ErrorKind::PermissionDenied => {
-                        "command not executable, or not for this user".to_owned()
-                    }
-                    _ => source.to_string(),
-                };
-                SpawnError::Program {
-                    program: program.clone(),
-                    why,
-                }
-            }
         }
     }
 }

@@ -316,15 +316,7 @@ async fn kill_tree(request: &CommandRequest, child: &mut Child, cgroup: Option<&
     else {
         return true;
     };
-    let signal_or_say = |result: std::io::Result<()>, what: &str| {
-        if let Err(why) = result {
-            tracing::warn!(
-                sleepingd_service = request.service.as_str(),
-                sleepingd_action = request.action.as_str(),
-                "the command's {what} could not be signalled, so some of it may run on: {why}"
-            );
-        }
-    };
+    let signal_or_say = |result, what| say_if_unsignalled(request, result, what);
     let signal = |signal| {
         signal_or_say(signal_group(group, signal), "process group");
         let rest = cgroup.map_or(Ok(()), |cgroup| cgroup.signal(signal as i32, Some(group)));
@@ -362,6 +354,16 @@ async fn kill_tree(request: &CommandRequest, child: &mut Child, cgroup: Option<&
         );
     }
     reaped
+}
+
+fn say_if_unsignalled(request: &CommandRequest, result: std::io::Result<()>, what: &str) {
+    if let Err(why) = result {
+        tracing::warn!(
+            sleepingd_service = request.service.as_str(),
+            sleepingd_action = request.action.as_str(),
+            "the command's {what} could not be signalled, so some of it may run on: {why}"
+        );
+    }
 }
 
 /// Whether anything of the command lives; without reaping it. It is looked for again and again,

@@ -98,10 +98,10 @@ pub fn load_for_generator(scope: Scope) -> (Loaded, Vec<String>) {
 }
 
 /// Makes what the files say that to which a generator falls back, as the daemon does when it reads
-/// them: for who puts them into effect while no daemon runs.
+/// them: for who puts them into effect while no daemon runs, and has checked them.
 ///
 /// # Errors
-/// Where they cannot be read, or have errors, in words.
+/// Where they cannot be read, or there can be no runtime directory to keep them in, in words.
 pub fn keep_as_last_good(scope: Scope) -> Result<(), String> {
     let files = match read(None, scope) {
         Ok(files) => files,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    generation::Cx,
+    cx::Cx,
     port::{Output, Report},
 };
 use crate::model::{Action, BackendEnd, CommandExit, CommandOutcome, duration};

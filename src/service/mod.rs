@@ -17,10 +17,12 @@
 //! | `backoff` | how long to wait after a failed wake |
 //! | `record` | what survives a restart of the daemon |
 //! | `machine/` | the service: admits clients, holds them, wakes, relays, sleeps |
+//! | `cx` | what every step has at hand: the moment, the configuration, free identities |
 //! | `port` | the inputs and outputs |
 
 mod backoff;
 mod balance;
+mod cx;
 mod failure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

@@ -15,8 +15,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    cx::Cx,
     failure::describe,
-    generation::{Backend, Cx},
+    generation::Backend,
     port::{Output, ProbeKind, ProbeVerdict},
 };
 use crate::model::{

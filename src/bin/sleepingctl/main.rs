@@ -6,6 +6,7 @@ mod apply;
 
 use std::{
     io::{IsTerminal, Write, stdout},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -65,31 +66,37 @@ fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match command {
-            Command::Status(StatusArgs { service, json }) => {
-                let client = Client::new(&socket, STATUS_LIMIT);
-                let e = match client.status().await {
-                    Ok(status) => return show(status, service.as_deref(), json),
-                    Err(e) => e,
-                };
-                let managed = scope.control_socket_of_manager().as_ref() == Some(&socket);
-                if managed && !json && matches!(e, ClientError::Unreachable { .. }) {
-                    let shown = absent::show(scope, service.as_deref()).await;
-                    return shown.unwrap_or_else(|| failed(&e));
-                }
-                failed(&e)
-            }
-            Command::Reload => match Client::new(socket, RELOAD_LIMIT).reload(Vec::new()).await {
-                Ok(reloaded) => {
-                    for warning in reloaded.warnings {
-                        eprintln!("{warning}");
-                    }
-                    ExitCode::SUCCESS
-                }
-                Err(e) => failed(&e),
-            },
+            Command::Status(args) => tell_status(scope, &socket, &args).await,
+            Command::Reload => reload(&socket).await,
             Command::Apply(args) => apply::apply(scope, &socket, args.dry_run).await,
         }
     })
+}
+
+async fn tell_status(scope: Scope, socket: &Path, args: &StatusArgs) -> ExitCode {
+    let service = args.service.as_deref();
+    let e = match Client::new(socket, STATUS_LIMIT).status().await {
+        Ok(status) => return show(status, service, args.json),
+        Err(e) => e,
+    };
+    let managed = scope.control_socket_of_manager().as_deref() == Some(socket);
+    if managed && !args.json && matches!(e, ClientError::Unreachable { .. }) {
+        let shown = absent::show(scope, service).await;
+        return shown.unwrap_or_else(|| failed(&e));
+    }
+    failed(&e)
+}
+
+async fn reload(socket: &Path) -> ExitCode {
+    match Client::new(socket, RELOAD_LIMIT).reload(Vec::new()).await {
+        Ok(reloaded) => {
+            for warning in reloaded.warnings {
+                eprintln!("{warning}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(e) => failed(&e),
+    }
 }
 
 fn show(mut status: Status, service: Option<&str>, json: bool) -> ExitCode {

@@ -202,22 +202,7 @@ impl Actor {
     fn told(&mut self, message: Message) {
         match message {
             Message::Input(input) => {
-                match &input {
-                    Input::RelayEnded(conn) => {
-                        self.clients.remove(conn);
-                    }
-                    Input::BackendEnded(id, _) => {
-                        self.backends.remove(id);
-                    }
-                    Input::Configured(definition) => {
-                        self.shared = shared(definition, &self.to_self);
-                    }
-                    Input::Retire(_) => {
-                        self.listeners = Listeners::none();
-                        self.headers.clear();
-                    }
-                    _ => {}
-                }
+                self.take_note(&input);
                 self.step(input);
             }
             Message::ConnectFailed(conn, failure, decision) => {
@@ -250,6 +235,26 @@ impl Actor {
                 let _ = to.send(self.has_nothing_to_do());
             }
             Message::GoOn => self.paused = false,
+        }
+    }
+
+    /// What it means for what we keep, before the service hears of it.
+    fn take_note(&mut self, input: &Input) {
+        match input {
+            Input::RelayEnded(conn) => {
+                self.clients.remove(conn);
+            }
+            Input::BackendEnded(id, _) => {
+                self.backends.remove(id);
+            }
+            Input::Configured(definition) => {
+                self.shared = shared(definition, &self.to_self);
+            }
+            Input::Retire(_) => {
+                self.listeners = Listeners::none();
+                self.headers.clear();
+            }
+            _ => {}
         }
     }
 

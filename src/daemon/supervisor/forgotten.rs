@@ -1,13 +1,16 @@
 //! What the last daemon has left awake, and no section is for any more.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{sync::oneshot, task::JoinSet};
 use tracing::{error, info, warn};
 
 use super::{Running, Supervisor};
 use crate::{
-    command::{BackendControl, BackendNews, FoundBackend},
+    command::{BackendControl, BackendNews, FoundBackend, Runner},
     config::Loaded,
     daemon::listeners::Share,
     model::{
@@ -113,11 +116,11 @@ fn stand_in(slug: &Slug, record: &Record, stop: StopPlan) -> Definition {
 // === impl Strays ===
 
 impl Strays {
-    fn end(&mut self, runner: &crate::command::Runner, name: &str, found: FoundBackend) {
+    fn end(&mut self, runner: &Runner, name: &str, found: FoundBackend) {
         let (to, ended) = oneshot::channel();
-        let to = std::sync::Mutex::new(Some(to));
+        let to = Mutex::new(Some(to));
         let control = runner.adopt_backend(name, found, move |news| {
-            let mut to = to.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
             if let (BackendNews::Ended(_), Some(to)) = (news, to.take()) {
                 // Who waits for it may have gone.
                 let _ = to.send(());

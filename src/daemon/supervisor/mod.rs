@@ -1,26 +1,40 @@
 //! The process: brings up the services, takes signals and requests, reloads, ends.
+//!
+//! | file | the idea in it |
+//! | --- | --- |
+//! | `mod` | what it has, and its day: it waits for whatever comes next |
+//! | `start` | bringing up the process |
+//! | `apply` | making the services those of a configuration |
+//! | `forgotten` | what the last daemon has left awake, and no section is for any more |
+//! | `requests` | what is asked over the control socket, a reload among it |
+//! | `signals` | the signals that it knows |
+//! | `idle` | EXIT_IDLE_TIME |
+//! | `end` | stop or restart, drain, put to sleep |
+//! | `afterwards` | what a daemon that had to be killed could not do at its end |
 
 mod afterwards;
 mod apply;
 mod end;
 mod forgotten;
 mod idle;
+mod requests;
+mod signals;
 mod start;
 
-use std::{
-    collections::BTreeMap, future::pending, io, num::NonZeroUsize, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeMap, future::pending, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
-    time::{Instant, timeout_at},
+    time::Instant,
 };
 use tracing::{error, info, warn};
 
 pub use self::afterwards::put_to_sleep;
-use self::forgotten::Strays;
+use self::{
+    forgotten::Strays,
+    signals::{EndSignals, Signals},
+};
 use super::{
     actor::{Common, Message},
     configuration::Source,
@@ -31,12 +45,11 @@ use super::{
     status::{self, Gauge, Totals},
 };
 use crate::{
-    config::Loaded,
     control::api,
     model::{Definition, Slug},
     service::Snapshot,
-    sys::{clock, memory},
-    systemd::{Notifier, journal::message_id},
+    sys::memory,
+    systemd::Notifier,
 };
 
 /// How long services may take to say how they look.
@@ -104,18 +117,6 @@ enum Leave {
     Told,
     /// EXIT_IDLE_TIME.
     Idle,
-}
-
-/// The signals that the daemon knows.
-struct Signals {
-    end: EndSignals,
-    hang_up: Signal,
-}
-
-/// Those that tell it to end.
-struct EndSignals {
-    terminate: Signal,
-    interrupt: Signal,
 }
 
 /// A request over the control socket, and where its answer goes.
@@ -202,70 +203,6 @@ impl Supervisor {
         }
     }
 
-    async fn answer(&mut self, request: api::Request) -> api::Response {
-        match request {
-            api::Request::Status => api::Response::Status(Box::new(self.status().await)),
-            api::Request::Check(stopped) => self.check(&stopped.units),
-            api::Request::Reload(stopped) => self.reload(&stopped.units).await,
-        }
-    }
-
-    /// Whether a reload would be taken.
-    fn check(&self, stopped: &[String]) -> api::Response {
-        match self.source.check(&self.sockets.names(stopped)) {
-            Ok(loaded) => api::Response::Checked(reloaded(&loaded)),
-            Err(wrong) => {
-                let errors = wrong.lines().collect();
-                api::Response::Rejected(api::Errors { errors })
-            }
-        }
-    }
-
-    /// Reads the files again, with these generated units stopped. With any error in the files,
-    /// nothing changes; what comes back then are the warnings too.
-    async fn reload(&mut self, stopped: &[String]) -> api::Response {
-        self.tell(Notifier::reloading);
-        let stopped = &self.sockets.indeed_stopped(stopped);
-        let outcome = self.source.load(&self.sockets.names(stopped));
-        let result = match outcome {
-            Ok(loaded) => {
-                let reloaded = reloaded(&loaded);
-                self.exit_idle = loaded.exit_idle;
-                if loaded.threads != self.started_with {
-                    warn!("THREADS has changed; that takes effect when the daemon is restarted");
-                }
-                // What cannot be bound is an error, but the rest has taken effect by then.
-                self.forget(&loaded);
-                self.caveats = self.apply(loaded, stopped).await;
-                self.end_strays();
-                if self.caveats.is_empty() {
-                    info!(
-                        message_id = message_id::RELOADED,
-                        "reloaded: {} service(s)", reloaded.services
-                    );
-                    api::Response::Reloaded(reloaded)
-                } else {
-                    let closed = self.caveats.len();
-                    warn!("reloaded, but {closed} port(s) are not open");
-                    let errors = self.caveats.clone();
-                    api::Response::Incomplete(api::Errors { errors })
-                }
-            }
-            Err(wrong) => {
-                wrong.log();
-                error!(
-                    message_id = message_id::CONFIGURATION_REJECTED,
-                    "not reloaded, what ran goes on: {wrong}"
-                );
-                let errors = wrong.lines().collect();
-                api::Response::Rejected(api::Errors { errors })
-            }
-        };
-        self.tell(Notifier::ready);
-        self.tell_status();
-        result
-    }
-
     fn ended(&mut self, ended: Result<Slug, tokio::task::JoinError>) {
         match ended {
             Ok(slug) => {
@@ -282,33 +219,6 @@ impl Supervisor {
                 error!("a bug of ours, a service has crashed: {e}");
                 std::process::abort();
             }
-        }
-    }
-
-    async fn status(&self) -> api::Status {
-        let now = clock::now();
-        let until = Instant::now() + LOOK_LIMIT;
-        let mut services = Vec::with_capacity(self.order.len());
-        let in_order = self.order.iter().filter_map(|slug| self.services.get(slug));
-        let asked: Vec<_> = in_order.map(|running| (running, running.look())).collect();
-        for (running, seen) in asked {
-            if let Ok(Ok(seen)) = timeout_at(until, seen).await {
-                let service = status::of_service(&running.definition, &seen, &running.gauge, now);
-                services.push(service);
-            }
-        }
-        let mut warnings = self.caveats.clone();
-        warnings.extend(self.sockets.unclaimed());
-        if self.order.is_empty() {
-            warnings.push(self.source.nothing_configured());
-        }
-        api::Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            up_seconds: now.since(self.started).as_secs(),
-            services,
-            counters: status::counters(&self.totals),
-            warnings,
         }
     }
 
@@ -353,34 +263,6 @@ impl Running {
         let (to, snapshot) = oneshot::channel();
         self.tell(Message::Look(to));
         snapshot
-    }
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            end: EndSignals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
-impl EndSignals {
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-fn reloaded(loaded: &Loaded) -> api::Reloaded {
-    api::Reloaded {
-        services: u64::try_from(loaded.definitions.len()).unwrap_or(u64::MAX),
-        warnings: loaded.warnings().map(ToString::to_string).collect(),
     }
 }
 

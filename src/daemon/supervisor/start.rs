@@ -1,4 +1,4 @@
-//! Bringing up the process, and making the services those of a configuration.
+//! Bringing up the process.
 
 use std::{collections::BTreeMap, future::pending, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::{
     daemon::{
         actor::Common,
         budget::Budget,
-        configuration::{Source, missing_accounts},
+        configuration::{Configuration, Source, missing_accounts},
         held::Held,
         keeper::Store,
         listeners::Sockets,
@@ -27,6 +27,7 @@ use crate::{
     model::Scope,
     relay::PipeLimit,
     sys::{self, cgroup::CgroupParent, clock},
+    systemd::{Named, Notifier},
 };
 
 /// Its members may use the control socket. Packages make it (systemd/sysusers.d/sleepingd.conf).
@@ -64,15 +65,9 @@ impl Supervisor {
                 source,
             }
         })?;
-        let store = Arc::new(Store(Arc::clone(&notifier)));
-        let runner = Runner::new(store, CgroupParent::delegated());
-        for pipe in options.inherited.pipes {
-            runner.adopt_pipe(&pipe.name, pipe.fd);
-        }
-        for backend in options.inherited.backends {
-            runner.inherit_backend(&backend.name, backend.fd);
-        }
-        for other in &options.inherited.others {
+        let inherited = options.inherited;
+        let runner = runner(&notifier, inherited.pipes, inherited.backends);
+        for other in &inherited.others {
             warn!(
                 "the inherited descriptor '{}' is of no use here, and closed",
                 other.name
@@ -81,20 +76,30 @@ impl Supervisor {
         // Only systemd has units to be held back.
         let under_systemd = notifier.is_connected();
         let held = Held::in_runtime(path.as_deref().filter(|_| under_systemd));
-        Ok(Self {
-            sockets: Sockets::inherit(options.inherited.sockets),
-            common: Common {
-                runner,
-                budget: Budget::new(limit, PipeLimit::settle(limit)),
-                records: Arc::new(records),
-                threads: Threads::default(),
-            },
+        let sockets = Sockets::inherit(inherited.sockets);
+        let common = Common {
+            runner,
+            budget: Budget::new(limit, PipeLimit::settle(limit)),
+            records: Arc::new(records),
+            threads: Threads::default(),
+        };
+        Ok(Self::new(notifier, source, sockets, held, common))
+    }
+
+    /// Without any service yet.
+    fn new(
+        notifier: Arc<Notifier>,
+        source: Source,
+        sockets: Sockets,
+        held: Held,
+        common: Common,
+    ) -> Self {
+        Self {
             notifier,
             source,
+            sockets,
             held,
-            exit_idle: None,
-            asleep_since: None,
-            after_idle_exit: false,
+            common,
             totals: Arc::default(),
             services: BTreeMap::new(),
             order: Vec::new(),
@@ -106,31 +111,14 @@ impl Supervisor {
             caveats: Vec::new(),
             started: clock::now(),
             started_with: None,
-        })
+            exit_idle: None,
+            asleep_since: None,
+            after_idle_exit: false,
+        }
     }
 
     pub(super) async fn begin(&mut self, activated: bool) -> Result<(), StartError> {
-        let names = self.sockets.names(&[]);
-        // Under systemd it waits for the first section: a package has just been installed, and a
-        // service that fails until somebody has written one helps nobody.
-        let may_wait = activated || self.notifier.is_connected();
-        let instead = may_wait.then(|| self.source.load_instead_of_nothing(&names));
-        let loaded = if let Some(configuration) = instead.flatten() {
-            self.caveats = configuration.caveats;
-            configuration.loaded
-        } else if activated {
-            let configuration = self.source.load_anyhow(&names);
-            self.caveats = configuration.caveats;
-            configuration.loaded
-        } else if may_wait {
-            self.source.load_or_wait(&names)?
-        } else {
-            self.source.load(&names)?
-        };
-        if loaded.definitions.is_empty() && !may_wait {
-            let place = self.source.usual_file();
-            return Err(StartError::NoService(place.display().to_string()));
-        }
+        let loaded = self.first_configuration(activated)?;
         warn_of_missing_accounts(&loaded);
         self.exit_idle = loaded.exit_idle;
         self.started_with = loaded.threads;
@@ -146,6 +134,32 @@ impl Supervisor {
             return Err(StartError::Listen(errors));
         }
         Ok(())
+    }
+
+    fn first_configuration(&mut self, activated: bool) -> Result<Loaded, StartError> {
+        let names = self.sockets.names(&[]);
+        // Under systemd it waits for the first section: a package has just been installed, and a
+        // service that fails until somebody has written one helps nobody.
+        let may_wait = activated || self.notifier.is_connected();
+        let instead = may_wait.then(|| self.source.load_instead_of_nothing(&names));
+        if let Some(Configuration { loaded, caveats }) = instead.flatten() {
+            self.caveats = caveats;
+            return Ok(loaded);
+        }
+        if activated {
+            let Configuration { loaded, caveats } = self.source.load_anyhow(&names);
+            self.caveats = caveats;
+            return Ok(loaded);
+        }
+        if may_wait {
+            return Ok(self.source.load_or_wait(&names)?);
+        }
+        let loaded = self.source.load(&names)?;
+        if loaded.definitions.is_empty() {
+            let place = self.source.usual_file();
+            return Err(StartError::NoService(place.display().to_string()));
+        }
+        Ok(loaded)
     }
 
     pub(super) fn open_control(
@@ -189,6 +203,19 @@ fn warn_of_missing_accounts(loaded: &Loaded) {
             warn!("{warning}");
         }
     });
+}
+
+/// A runner that goes on with what a former daemon has left in systemd's descriptor store.
+fn runner(notifier: &Arc<Notifier>, pipes: Vec<Named>, backends: Vec<Named>) -> Runner {
+    let store = Arc::new(Store(Arc::clone(notifier)));
+    let runner = Runner::new(store, CgroupParent::delegated());
+    for pipe in pipes {
+        runner.adopt_pipe(&pipe.name, pipe.fd);
+    }
+    for backend in backends {
+        runner.inherit_backend(&backend.name, backend.fd);
+    }
+    runner
 }
 
 /// Who else may talk to the machine's daemon. Nobody, where no package or administrator has made

@@ -35,7 +35,7 @@ pub(in crate::service) struct Ended {
 impl Backend {
     fn new(own: &Supervised, cx: &mut Cx<'_>) -> Self {
         Self {
-            id: cx.next_backend(),
+            id: cx.ids.next_backend(),
             since: cx.now,
             stop: own.stop,
             process: None,

@@ -10,41 +10,22 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub(super) use self::backend::Backend;
 use super::{
+    cx::{Cx, Ids},
     hold::Held,
     idle::{self, Inquiry, Uptime, Verdict},
-    lifecycle::{Event, State, Table},
-    port::{Output, ProbeKind, ProbeVerdict, Report},
+    lifecycle::{Event, State},
+    port::{Output, ProbeVerdict, Report},
     record::Record,
     stop::Stop,
     wake::{Beginning, Wake},
 };
 use crate::model::{
-    Action, BackendId, ClientAddr, CommandId, CommandLine, CommandOutcome, CommandRequest, ConnId,
-    ConnMap, Definition, Destination, GenerationId, LocalAddr, Mode, ProbeId, Recipe, Timestamp,
+    CommandId, CommandOutcome, ConnId, ConnMap, Definition, Destination, GenerationId, Mode,
+    ProbeId, Recipe, Timestamp,
 };
-
-/// What every step may use: the moment, the configuration, identities, and where outputs go.
-pub(super) struct Cx<'a> {
-    pub(super) now: Timestamp,
-    pub(super) definition: &'a Definition,
-    pub(super) table: &'a Table,
-    pub(super) ids: &'a mut Ids,
-    pub(super) out: &'a mut Vec<Output>,
-    /// Arrows followed in this step.
-    pub(super) followed: usize,
-}
 
 /// One step follows a handful of arrows; a table that leads in circles must not hang the daemon.
 const MOST_ARROWS: usize = 64;
-
-/// Identities not yet given.
-#[derive(Debug, Default)]
-pub(super) struct Ids {
-    command: u64,
-    backend: u64,
-    probe: u64,
-    generation: u64,
-}
 
 /// One generation.
 #[derive(Debug)]
@@ -113,14 +94,6 @@ pub(super) struct WakeFailure {
     pub(super) runs_on: bool,
 }
 
-impl std::fmt::Debug for Beginning {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Beginning")
-            .field("cause", &self.cause)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A state with what belongs to it.
 #[derive(Debug)]
 enum Phase {
@@ -134,78 +107,12 @@ enum Phase {
     Gone,
 }
 
-// === impl Cx ===
-
-impl Cx<'_> {
-    pub(super) fn run(
-        &mut self,
-        action: Action,
-        command: &CommandLine,
-        recipe: &Arc<Recipe>,
-        destination: Option<Destination>,
-        client: Option<(ClientAddr, LocalAddr)>,
-    ) -> CommandId {
-        self.ids.command += 1;
-        let id = CommandId(self.ids.command);
-        let request = self.request(action, command, recipe, destination, client);
-        self.out.push(Output::Run(id, Box::new(request)));
-        id
-    }
-
-    pub(super) fn request(
-        &self,
-        action: Action,
-        command: &CommandLine,
-        recipe: &Arc<Recipe>,
-        destination: Option<Destination>,
-        client: Option<(ClientAddr, LocalAddr)>,
-    ) -> CommandRequest {
-        let timeouts = &self.definition.policy.command_timeouts;
-        let timeout = match action {
-            Action::Start => timeouts.start,
-            Action::Stop => timeouts.stop,
-            Action::Check => timeouts.check,
-            Action::Idle => timeouts.idle,
-            Action::Ready => timeouts.ready,
-            // It is to run for as long as it is used.
-            Action::Command => None,
-        };
-        CommandRequest {
-            service: self.definition.name.clone(),
-            slug: self.definition.slug.clone(),
-            action,
-            command: command.clone(),
-            recipe: Arc::clone(recipe),
-            timeout,
-            destination,
-            client,
-        }
-    }
-
-    pub(super) fn next_backend(&mut self) -> BackendId {
-        self.ids.backend += 1;
-        BackendId(self.ids.backend)
-    }
-
-    pub(super) fn probe(&mut self, kind: ProbeKind, destinations: Vec<Destination>) -> ProbeId {
-        self.ids.probe += 1;
-        let id = ProbeId(self.ids.probe);
-        self.out.push(Output::Probe(id, kind, destinations));
-        id
-    }
-
-    pub(super) fn report(&mut self, report: Report) {
-        self.out.push(Output::Report(report));
-    }
-}
-
 // === impl Generation ===
 
 impl Generation {
     pub(super) fn asleep(definition: &Definition, ids: &mut Ids) -> Self {
-        ids.generation += 1;
         Self {
-            id: GenerationId(ids.generation),
+            id: ids.next_generation(),
             mode: definition.mode(),
             targets: definition.targets.clone(),
             recipe: Arc::clone(&definition.recipe),
@@ -235,10 +142,10 @@ impl Generation {
             since: record.since,
             last_use: if record.in_use { now } else { record.last_use },
         });
-        generation.backend = record.backend.as_ref().map(|backend| {
-            ids.backend += 1;
-            Backend::restored(backend, BackendId(ids.backend))
-        });
+        generation.backend = record
+            .backend
+            .as_ref()
+            .map(|backend| Backend::restored(backend, ids.next_backend()));
         if generation.mode != Mode::Fixed {
             generation.destinations.clone_from(&record.destinations);
         }
@@ -440,14 +347,5 @@ impl Generation {
         } else {
             definition.policy.timeouts.settle
         }
-    }
-}
-
-fn woken(wake: &Wake, now: Timestamp) -> Report {
-    Report::Woken {
-        cause: wake.cause,
-        took: now.since(wake.began),
-        destinations: wake.destinations.clone(),
-        started: wake.started,
     }
 }

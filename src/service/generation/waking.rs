@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Cx, Generation, Phase, WakeFailure, woken};
-use crate::model::{ClientAddr, LocalAddr, Mode};
+use super::{Cx, Generation, Phase, WakeFailure};
+use crate::model::{ClientAddr, LocalAddr, Mode, Timestamp};
 use crate::service::idle::Uptime;
 use crate::service::lifecycle::{Event, State};
 use crate::service::port::{Cause, Report};
@@ -128,5 +128,14 @@ impl Generation {
         if !wake.adopting() {
             self.used(cx.now, cx);
         }
+    }
+}
+
+fn woken(wake: &Wake, now: Timestamp) -> Report {
+    Report::Woken {
+        cause: wake.cause,
+        took: now.since(wake.began),
+        destinations: wake.destinations.clone(),
+        started: wake.started,
     }
 }

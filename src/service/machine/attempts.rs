@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Service;
 use crate::model::{ConnId, Mode};
-use crate::service::generation::Cx;
+use crate::service::cx::Cx;
 use crate::service::port::{Cause, Refusal, Report};
 use crate::service::wake;
 use crate::service::wake::{Beginning, Wake};

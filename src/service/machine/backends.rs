@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Service;
 use crate::model::{BackendEnd, BackendId};
-use crate::service::generation::Cx;
+use crate::service::cx::Cx;
 use crate::service::port::Report;
 
 /// A COMMAND that fails sooner than this has failed as a wake does, and the next start waits: one

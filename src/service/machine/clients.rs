@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Service;
 use crate::model::{ClientAddr, ConnId, LocalAddr, Timestamp};
-use crate::service::generation::Cx;
+use crate::service::cx::Cx;
 use crate::service::hold::Held;
 use crate::service::lifecycle::State;
 use crate::service::port::{Output, Refusal, Report};

@@ -3,7 +3,7 @@
 use super::{GRACE, RECONNECT, Service};
 use crate::model::{ConnId, Destination, Mode, Timestamp};
 use crate::service::balance;
-use crate::service::generation::Cx;
+use crate::service::cx::Cx;
 use crate::service::lifecycle::State;
 use crate::service::port::{Cause, ConnectFailure, Output, Refusal, Report};
 

@@ -2,7 +2,8 @@
 
 use super::{Retiring, Service};
 use crate::model::{ConnId, Definition};
-use crate::service::generation::{Cx, Generation, Retire};
+use crate::service::cx::Cx;
+use crate::service::generation::{Generation, Retire};
 use crate::service::hold::Held;
 use crate::service::lifecycle::State;
 use crate::service::port::{Output, Refusal, Retirement};

@@ -2,7 +2,8 @@
 
 use super::{PERSIST_DELAY, Service};
 use crate::model::Timestamp;
-use crate::service::generation::{Backend, Cx};
+use crate::service::cx::Cx;
+use crate::service::generation::Backend;
 use crate::service::idle::Uptime;
 use crate::service::lifecycle::State;
 use crate::service::port::Output;

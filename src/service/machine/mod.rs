@@ -14,7 +14,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     backoff::BackOff,
-    generation::{Cx, Generation, Ids},
+    cx::{Cx, Ids},
+    generation::Generation,
     hold::HoldQueue,
     lifecycle::{State, Table},
     port::{Cause, Input, Output, ProbeVerdict},

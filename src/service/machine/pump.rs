@@ -2,7 +2,7 @@
 
 use super::{MAX_STARTS, Service};
 use crate::model::{ClientAddr, LocalAddr, Mode, Timestamp, WakeOn};
-use crate::service::generation::Cx;
+use crate::service::cx::Cx;
 use crate::service::lifecycle::State;
 use crate::service::port::{Cause, Refusal, Report};
 

@@ -25,7 +25,7 @@ mod steps;
 use std::sync::Arc;
 
 use super::{
-    generation::Cx,
+    cx::Cx,
     port::{Cause, Output, ProbeKind, ProbeVerdict},
 };
 use crate::model::{
@@ -58,6 +58,7 @@ pub(super) struct Wake {
 }
 
 /// What a wake begins from.
+#[derive(Debug)]
 pub(super) struct Beginning {
     pub(super) cause: Cause,
     /// The client that caused it and where it connected to.

@@ -7,7 +7,7 @@ use crate::{
     model::{
         Action, ClientAddr, CommandExit, CommandId, CommandLine, CommandOutcome, LocalAddr, Mode,
     },
-    service::{failure::describe, generation::Cx, port::ProbeKind},
+    service::{cx::Cx, failure::describe, port::ProbeKind},
 };
 
 /// Between two runs of READY_CMD, two fetches of READY_URL, or two CHECKs after a START that did

@@ -1,5 +1,14 @@
 //! Control groups of commands (cgroups(7), version 2): what a command started can be found and
 //! killed even if it has left the process group.
+//!
+//! | file | the idea in it |
+//! | --- | --- |
+//! | `mod` | the daemon's group, and in it one for each command |
+//! | `tree` | a group with what is below it: found empty, removed, signalled |
+//! | `hierarchy` | where the group of a process is in the file system |
+
+mod hierarchy;
+mod tree;
 
 use std::{
     collections::HashSet,
@@ -12,13 +21,10 @@ use std::{
     },
 };
 
-use nix::{
-    errno::Errno,
-    sys::signal::Signal,
-    unistd::{Pid, getpgid},
-};
+use nix::{sys::signal::Signal, unistd::Pid};
 
-use super::{fd, process::send_signal};
+use self::tree::{DEEPEST, is_empty, remove, signal_all};
+use super::fd;
 
 /// The control group under which commands get one each. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,8 +51,6 @@ pub struct Cgroup {
 
 /// How every group of ours begins.
 const PREFIX: &str = "cmd-";
-/// How deep groups may be nested below ours: commands may make their own.
-const DEEPEST: usize = 16;
 /// How many numbers are tried for a free name.
 const NAME_TRIES: usize = 100_000;
 /// How much of a label goes into a name; NAME_MAX is 255.
@@ -67,12 +71,8 @@ impl CgroupParent {
                 .iter()
                 .any(|name| matches!(fd::xattr(path, name), Ok(Some(value)) if value == b"1"))
         };
-        // Where systemd uses the hierarchy of version 2, its attribute is there; on a machine
-        // booted with version 1 alone, in its own named hierarchy.
-        [&UNIFIED, &NAMED]
-            .into_iter()
-            .filter_map(|hierarchy| group_in(hierarchy, &cgroups, &mounts))
-            .map(of_unit)
+        hierarchy::groups(&cgroups, &mounts)
+            .map(hierarchy::of_unit)
             .find(ours)
             .map(Self::at)
     }
@@ -144,10 +144,7 @@ impl CgroupParent {
     pub fn group_of(&self, process: Pid) -> Option<PathBuf> {
         let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        [&UNIFIED, &NAMED]
-            .into_iter()
-            .filter_map(|hierarchy| group_in(hierarchy, &cgroups, &mounts))
-            .find_map(|group| self.ours_above(&group))
+        hierarchy::groups(&cgroups, &mounts).find_map(|group| self.ours_above(&group))
     }
 
     /// The command's group that this one is, or lies in.
@@ -249,180 +246,9 @@ impl Drop for Cgroup {
     }
 }
 
-fn is_empty(group: &Path) -> bool {
-    match fs::read_to_string(group.join("cgroup.events")) {
-        Ok(events) => events.lines().any(|line| line == "populated 0"),
-        Err(_) => true,
-    }
-}
-
-/// Removes a group and those below it, the deepest first; one that is in use stays, with what is
-/// below it, empty or not: a backend may have made it for later.
-fn remove(path: &Path, depth: usize) -> io::Result<()> {
-    if !is_empty(path) {
-        return Err(Errno::EBUSY.into());
-    }
-    if depth > 0 {
-        for child in children(path)? {
-            remove(&child, depth - 1)?;
-        }
-    }
-    // Not remove_dir_all: the files in it are the kernel's, and go with the directory.
-    fs::remove_dir(path)
-}
-
-fn signal_all(path: &Path, number: i32, except: Option<Pid>, depth: usize) -> io::Result<()> {
-    let processes = match fs::read_to_string(path.join("cgroup.procs")) {
-        Ok(processes) => processes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    // 0 stands for a process outside our pid namespace, and would mean ourselves.
-    for pid in processes
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .filter(|pid| *pid > 0)
-    {
-        let pid = Pid::from_raw(pid);
-        if except.is_some() && getpgid(Some(pid)).ok() == except {
-            continue;
-        }
-        // One that is gone meanwhile is no error.
-        send_signal(pid, number)?;
-    }
-    if depth > 0 {
-        for child in children(path)? {
-            signal_all(&child, number, except, depth - 1)?;
-        }
-    }
-    Ok(())
-}
-
-fn children(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-// === where we are ===
-
-/// systemd runs the other commands of a unit (ExecStopPost=) in a group of their own below the
-/// unit's, where that is delegated.
-fn of_unit(group: PathBuf) -> PathBuf {
-    if group.file_name().is_some_and(|name| name == ".control") {
-        group.parent().map(Path::to_owned).unwrap_or(group)
-    } else {
-        group
-    }
-}
-
-/// One of systemd's hierarchies, as /proc/self/cgroup and /proc/self/mountinfo name it.
-struct Hierarchy {
-    /// What its line in the one begins with, after its number.
-    line: &'static str,
-    /// Its file system in the other.
-    kind: &'static str,
-    /// An option of the mount.
-    option: &'static str,
-}
-
-const UNIFIED: Hierarchy = Hierarchy {
-    line: ":",
-    kind: "cgroup2",
-    option: "",
-};
-
-const NAMED: Hierarchy = Hierarchy {
-    line: "name=systemd:",
-    kind: "cgroup",
-    option: "name=systemd",
-};
-
-/// The directory of a process's group in a hierarchy; `cgroups` is its /proc/PID/cgroup.
-fn group_in(hierarchy: &Hierarchy, cgroups: &str, mounts: &str) -> Option<PathBuf> {
-    let own = cgroups
-        .lines()
-        .find_map(|line| line.split_once(':')?.1.strip_prefix(hierarchy.line))?;
-    mounts.lines().find_map(|line| {
-        // proc_pid_mountinfo(5): 36 35 98:0 ROOT MOUNTPOINT OPTIONS [FIELDS...] - TYPE ...
-        let (before, after) = line.split_once(" - ")?;
-        let mut kind = after.split(' ');
-        let options = kind.clone().next_back()?;
-        let option = hierarchy.option;
-        let has_option = option.is_empty() || options.split(',').any(|one| one == option);
-        if kind.next() != Some(hierarchy.kind) || !has_option {
-            return None;
-        }
-        let mut fields = before.split(' ').skip(3);
-        let root = unescape(fields.next()?);
-        let mount_point = unescape(fields.next()?);
-        // Where a part of the tree is mounted, as in containers, our path begins with that part.
-        let relative = Path::new(own).strip_prefix(&root).ok()?;
-        Some(Path::new(&mount_point).join(relative))
-    })
-}
-
-/// mountinfo writes space, tab, newline and backslash as octal `\NNN`.
-fn unescape(field: &str) -> String {
-    [
-        (r"\040", " "),
-        (r"\011", "\t"),
-        (r"\012", "\n"),
-        (r"\134", r"\"),
-    ]
-    .iter()
-    .fold(field.to_owned(), |text, (code, plain)| {
-        text.replace(code, plain)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PURE: &str = "25 30 0:23 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
-    const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
-        40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
-        41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-
-    #[test]
-    fn our_group_is_found_in_every_arrangement() {
-        let shown = |path: PathBuf| path.display().to_string();
-        let find = |own: &str, mounts: &str| group_in(&UNIFIED, own, mounts).map(shown);
-        let named = |own: &str, mounts: &str| group_in(&NAMED, own, mounts).map(shown);
-        assert_eq!(
-            named("1:name=systemd:/system.slice/a.service\n0::/\n", HYBRID).as_deref(),
-            Some("/sys/fs/cgroup/systemd/system.slice/a.service")
-        );
-        assert_eq!(named("0::/a.service\n", PURE), None);
-        assert_eq!(
-            find("0::/system.slice/sleepingd.service\n", PURE).as_deref(),
-            Some("/sys/fs/cgroup/system.slice/sleepingd.service")
-        );
-        assert_eq!(
-            find("1:name=systemd:/x\n0::/system.slice/a.service\n", HYBRID).as_deref(),
-            Some("/sys/fs/cgroup/unified/system.slice/a.service")
-        );
-        let part = "25 30 0:23 /docker/1 /sys/fs/my\\040cgroup rw - cgroup2 cgroup rw\n";
-        assert_eq!(
-            find("0::/docker/1/a\n", part).as_deref(),
-            Some("/sys/fs/my cgroup/a")
-        );
-        assert_eq!(find("0::/elsewhere\n", part), None);
-        assert_eq!(find("9:name=systemd:/\n", HYBRID), None);
-        assert_eq!(
-            find(
-                "0::/\n",
-                "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
-            ),
-            None
-        );
-    }
 
     #[test]
     fn a_process_is_found_in_a_group_of_ours_however_deep_and_in_no_other() {

@@ -1,0 +1,83 @@
+//! A control group and what is below it: found empty, removed, signalled.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    unistd::{Pid, getpgid},
+};
+
+use crate::sys::process::send_signal;
+
+/// How deep groups may be nested below ours: commands may make their own.
+pub(super) const DEEPEST: usize = 16;
+
+/// Whether no process lives in it, or below. One that cannot be read any more is empty.
+pub(super) fn is_empty(group: &Path) -> bool {
+    match fs::read_to_string(group.join("cgroup.events")) {
+        Ok(events) => events.lines().any(|line| line == "populated 0"),
+        Err(_) => true,
+    }
+}
+
+/// Removes a group and those below it, the deepest first; one that is in use stays, with what is
+/// below it, empty or not: a backend may have made it for later.
+pub(super) fn remove(path: &Path, depth: usize) -> io::Result<()> {
+    if !is_empty(path) {
+        return Err(Errno::EBUSY.into());
+    }
+    if depth > 0 {
+        for child in children(path)? {
+            remove(&child, depth - 1)?;
+        }
+    }
+    // Not remove_dir_all: the files in it are the kernel's, and go with the directory.
+    fs::remove_dir(path)
+}
+
+/// Sends a signal to every process in it, and below, but for those of the process group `except`.
+pub(super) fn signal_all(
+    path: &Path,
+    number: i32,
+    except: Option<Pid>,
+    depth: usize,
+) -> io::Result<()> {
+    let processes = match fs::read_to_string(path.join("cgroup.procs")) {
+        Ok(processes) => processes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    // 0 stands for a process outside our pid namespace, and would mean ourselves.
+    for pid in processes
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| *pid > 0)
+    {
+        let pid = Pid::from_raw(pid);
+        if except.is_some() && getpgid(Some(pid)).ok() == except {
+            continue;
+        }
+        // One that is gone meanwhile is no error.
+        send_signal(pid, number)?;
+    }
+    if depth > 0 {
+        for child in children(path)? {
+            signal_all(&child, number, except, depth - 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn children(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
