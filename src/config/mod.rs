@@ -286,8 +286,9 @@ impl Source<'_> {
         report: &mut Report,
     ) -> Candidate {
         let origin = self.origin(own.line);
+        let (definition, found) = self.define(&name, own, values, active);
         let mut broken = values.is_broken();
-        let mut tell = |problem: &lines::Problem| {
+        for problem in own.problems.iter().chain(&found) {
             broken |= problem.severity == Severity::Error;
             // What takes no part cannot keep the others from theirs.
             let severity = if active {
@@ -295,41 +296,14 @@ impl Source<'_> {
             } else {
                 Severity::Warning
             };
-            let origin = Some(self.origin(problem.line));
+            let at = Some(self.origin(problem.line));
             report.push(Diagnostic::new(
                 severity,
-                origin,
+                at,
                 Some(name.clone()),
                 &problem.message,
             ));
-        };
-        own.problems.iter().for_each(&mut tell);
-        let definition = match validate::slug(&name) {
-            Ok(slug) => {
-                let draft = Draft {
-                    name: &name,
-                    slug,
-                    origin: origin.clone(),
-                    values,
-                    scope: self.scope,
-                };
-                let (definition, problems) = draft.finish(self.inherited);
-                // A section that takes no part need not be complete.
-                problems.iter().filter(|_| active).for_each(&mut tell);
-                Some(definition)
-            }
-            Err(message) => {
-                // A header without a name has been reported already.
-                if !name.as_str().is_empty() {
-                    tell(&lines::Problem {
-                        severity: Severity::Error,
-                        line: own.line,
-                        message,
-                    });
-                }
-                None
-            }
-        };
+        }
         Candidate {
             port_line: values.line(&keys::PORT.info),
             socket_line: values.line(&keys::SOCKET.info),
@@ -340,5 +314,41 @@ impl Source<'_> {
             broken,
             definition,
         }
+    }
+
+    /// As far as it can be said, and what is wrong with the whole of it.
+    fn define(
+        &self,
+        name: &ServiceName,
+        own: &Settings,
+        values: Values<'_>,
+        active: bool,
+    ) -> (Option<Definition>, Vec<lines::Problem>) {
+        let slug = match validate::slug(name) {
+            Ok(slug) => slug,
+            // A header without a name has been reported already.
+            Err(_) if name.as_str().is_empty() => return (None, Vec::new()),
+            Err(message) => {
+                let problem = lines::Problem {
+                    severity: Severity::Error,
+                    line: own.line,
+                    message,
+                };
+                return (None, vec![problem]);
+            }
+        };
+        let draft = Draft {
+            name,
+            slug,
+            origin: self.origin(own.line),
+            values,
+            scope: self.scope,
+        };
+        let (definition, mut problems) = draft.finish(self.inherited);
+        if !active {
+            // A section that takes no part need not be complete.
+            problems.clear();
+        }
+        (Some(definition), problems)
     }
 }

@@ -159,8 +159,6 @@ fn recipe(values: Values<'_>) -> Recipe {
 
 fn policy(values: Values<'_>) -> Policy {
     let general = values.one(&keys::EXEC_CMD_TIMEOUT).flatten();
-    let default = Timeouts::default();
-    let limits = Limits::default();
     Policy {
         command_timeouts: CommandTimeouts {
             start: values.one(&keys::START_CMD_TIMEOUT).unwrap_or(general),
@@ -175,33 +173,8 @@ fn policy(values: Values<'_>) -> Policy {
             on: values.one(&keys::IDLE_ON).unwrap_or_default(),
             min_uptime: values.one(&keys::MIN_UPTIME).unwrap_or_default(),
         },
-        timeouts: Timeouts {
-            wake: values.one(&keys::WAKE_TIMEOUT).unwrap_or(default.wake),
-            connect: values
-                .one(&keys::CONNECT_TIMEOUT)
-                .unwrap_or(default.connect),
-            after_start: values
-                .one(&keys::WAIT_AFTER_START)
-                .unwrap_or(default.after_start),
-            settle: values.one(&keys::SETTLE_TIME).unwrap_or(default.settle),
-            stop: values.one(&keys::STOP_TIMEOUT).unwrap_or(default.stop),
-            client: values.one(&keys::CLIENT_TIMEOUT).unwrap_or(default.client),
-            half_close: values
-                .one(&keys::HALF_CLOSE_TIMEOUT)
-                .unwrap_or(default.half_close),
-            user: values.one(&keys::USER_TIMEOUT).unwrap_or(default.user),
-            proxy: values.one(&keys::PROXY_TIMEOUT).unwrap_or(default.proxy),
-            drain: values.one(&keys::DRAIN_TIMEOUT).unwrap_or(default.drain),
-        },
-        limits: Limits {
-            connections: values
-                .one(&keys::MAX_CONNECTIONS)
-                .unwrap_or(limits.connections),
-            waiting: values.one(&keys::MAX_WAITING).unwrap_or(limits.waiting),
-            per_source: values
-                .one(&keys::MAX_CONNECTIONS_PER_SOURCE)
-                .unwrap_or(limits.per_source),
-        },
+        timeouts: timeouts(values),
+        limits: limits(values),
         access: Access {
             allow: CidrList::new(values.list(&keys::ALLOW)),
             deny: CidrList::new(values.list(&keys::DENY)),
@@ -213,6 +186,41 @@ fn policy(values: Values<'_>) -> Policy {
         },
         wake_on: values.one(&keys::WAKE_ON).unwrap_or_default(),
         balance: values.one(&keys::BALANCE).unwrap_or_default(),
+    }
+}
+
+fn timeouts(values: Values<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    Timeouts {
+        wake: values.one(&keys::WAKE_TIMEOUT).unwrap_or(default.wake),
+        connect: values
+            .one(&keys::CONNECT_TIMEOUT)
+            .unwrap_or(default.connect),
+        after_start: values
+            .one(&keys::WAIT_AFTER_START)
+            .unwrap_or(default.after_start),
+        settle: values.one(&keys::SETTLE_TIME).unwrap_or(default.settle),
+        stop: values.one(&keys::STOP_TIMEOUT).unwrap_or(default.stop),
+        client: values.one(&keys::CLIENT_TIMEOUT).unwrap_or(default.client),
+        half_close: values
+            .one(&keys::HALF_CLOSE_TIMEOUT)
+            .unwrap_or(default.half_close),
+        user: values.one(&keys::USER_TIMEOUT).unwrap_or(default.user),
+        proxy: values.one(&keys::PROXY_TIMEOUT).unwrap_or(default.proxy),
+        drain: values.one(&keys::DRAIN_TIMEOUT).unwrap_or(default.drain),
+    }
+}
+
+fn limits(values: Values<'_>) -> Limits {
+    let default = Limits::default();
+    Limits {
+        connections: values
+            .one(&keys::MAX_CONNECTIONS)
+            .unwrap_or(default.connections),
+        waiting: values.one(&keys::MAX_WAITING).unwrap_or(default.waiting),
+        per_source: values
+            .one(&keys::MAX_CONNECTIONS_PER_SOURCE)
+            .unwrap_or(default.per_source),
     }
 }
 

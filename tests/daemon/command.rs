@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -113,6 +114,26 @@ fn alone(stage: &Stage) {
     until("nothing of COMMAND is left", || {
         stage.processes().len() == 1
     });
+}
+
+/// A COMMAND that is told to end, and does when this file is there.
+fn reluctant(stage: &Stage) -> (String, PathBuf) {
+    let may = stage.path("may-end");
+    let script = format!(
+        "trap 'until [ -e {} ]; do sleep 0.02; done; exit 0' TERM; sleep 1000 & wait",
+        may.display()
+    );
+    (script, may)
+}
+
+/// A COMMAND that ends of SIGUSR1, and has written so into this file.
+fn ended_by_usr1(stage: &Stage) -> (String, PathBuf) {
+    let seen = stage.path("seen");
+    let script = format!(
+        "trap 'echo usr1 >{}; kill $!; exit' USR1; sleep 1000 & wait",
+        seen.display()
+    );
+    (script, seen)
 }
 
 // === its start ===
@@ -436,11 +457,8 @@ fn what_its_shell_has_started_may_finish_after_the_shell() {
 fn a_client_that_comes_while_it_is_ended_is_held_and_starts_it_again() {
     let cued = Cued::with("IDLE_TIME=50ms\n");
     let mut client = connect(cued.front);
-    let go = cued.stage.path("go");
-    let left = cued.stage.called("command").does(&format!(
-        "trap 'until [ -e {} ]; do sleep 0.02; done; exit 0' TERM; sleep 1000 & wait",
-        go.display()
-    ));
+    let (script, may) = reluctant(&cued.stage);
+    let left = cued.stage.called("command").does(&script);
     let server = Server::greeting(cued.back, "page");
     assert_eq!(rest(&mut client), "page");
     drop((client, server));
@@ -448,7 +466,7 @@ fn a_client_that_comes_while_it_is_ended_is_held_and_starts_it_again() {
     let mut late = connect(cued.front);
     until("it is held", || cued.daemon.status("web")["held"] == 1);
     cued.stage.nothing_called();
-    fs::write(go, "").unwrap();
+    fs::write(may, "").unwrap();
     let command = cued.stage.called("command");
     left.ends();
     let _server = Server::greeting(cued.back, "again");
@@ -537,11 +555,8 @@ fn what_runs_keeps_its_signal_and_a_changed_command_is_for_the_next_wake() {
     let mut client = connect(front);
     let command = stage.called("command");
     assert_eq!(command.argument, "old");
-    let seen = stage.path("seen");
-    command.does(&format!(
-        "trap 'echo usr1 >{}; kill $!; exit' USR1; sleep 1000 & wait",
-        seen.display()
-    ));
+    let (script, seen) = ended_by_usr1(&stage);
+    command.does(&script);
     let server = Server::greeting(back, "page");
     assert_eq!(rest(&mut client), "page");
     drop((client, server));
@@ -622,11 +637,8 @@ fn it_outlives_a_daemon_that_is_killed_and_the_next_one_looks_after_it() {
 fn one_that_a_former_daemon_started_is_ended_by_a_stop_as_it_was_meant_then() {
     let mut cued = Cued::with("STOP_SIGNAL=USR1\n");
     let mut client = connect(cued.front);
-    let seen = cued.stage.path("seen");
-    let left = cued.stage.called("command").does(&format!(
-        "trap 'echo usr1 >{}; kill $!; exit' USR1; sleep 1000 & wait",
-        seen.display()
-    ));
+    let (script, seen) = ended_by_usr1(&cued.stage);
+    let left = cued.stage.called("command").does(&script);
     let _server = Server::greeting(cued.back, "page");
     assert_eq!(rest(&mut client), "page");
     cued.daemon_is_killed();
@@ -701,16 +713,6 @@ fn a_section_that_was_removed_while_no_daemon_ran_ends_it_too() {
     assert_eq!(served.daemon.said(said), 1);
     served.daemon.says("web: asleep");
     alone(&served.stage);
-}
-
-/// A COMMAND that is told to end, and does when this file is there.
-fn reluctant(stage: &Stage) -> (String, std::path::PathBuf) {
-    let may = stage.path("may-end");
-    let script = format!(
-        "trap 'until [ -e {} ]; do sleep 0.02; done; exit 0' TERM; sleep 1000 & wait",
-        may.display()
-    );
-    (script, may)
 }
 
 #[test]

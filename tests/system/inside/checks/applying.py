@@ -5,7 +5,7 @@ import signal
 import socket
 
 from checks import check
-from checks.sockets import inode, refused, section, state, unit
+from checks.sockets import inode, open_sockets, refused, section, squatter, state, unit
 from harness import (
     CONFIG, DAEMON, SOCKETS, UNITS, ask, fate_of_a_client, main_pid, port, promise, run, show, systemctl,
     until,
@@ -128,10 +128,8 @@ def apply_touches_nothing_that_the_daemon_would_refuse(machine):
 def apply_says_what_it_did_where_an_address_is_taken(machine):
     listen, gone, new, taken = port(), port(), port(), port()
     text = section(machine, "web", listen)
-    machine.write(text + section(machine, "gone", gone))
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
-    with socket.create_server(("127.0.0.1", taken)):
+    open_sockets(machine, text + section(machine, "gone", gone))
+    with squatter(taken):
         machine.write(
             text + section(machine, "new", new) + section(machine, "late", f"127.0.0.1:{taken}")
         )
@@ -147,9 +145,7 @@ def a_file_that_is_being_written_closes_no_port(machine):
     """No daemon runs, and a package has systemd run its generators just then."""
     listen = port()
     text = section(machine, "web", listen)
-    machine.write("EXIT_IDLE_TIME=1ms\n" + text.replace("[web]", "IDLE_TIME=1ms\n[web]"))
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
+    open_sockets(machine, "EXIT_IDLE_TIME=1ms\n" + text.replace("[web]", "IDLE_TIME=1ms\n[web]"))
     ask(listen)
     exited(machine)
     before = inode(listen)
@@ -170,9 +166,7 @@ def a_file_that_breaks_before_the_first_client_has_come_closes_no_port(machine):
     """Sockets alone, as after boot: no daemon has run that would have kept a good file."""
     listen = port()
     text = section(machine, "web", listen)
-    machine.write(text)
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
+    open_sockets(machine, text)
     before = inode(listen)
     machine.write(text.replace("TARGET=", "TARGET=nonsense "))
     systemctl("daemon-reload")
@@ -185,9 +179,7 @@ def a_file_that_breaks_before_the_first_client_has_come_closes_no_port(machine):
 @check
 def the_last_section_goes_when_that_is_applied(machine):
     listen = port()
-    machine.write("EXIT_IDLE_TIME=1ms\nIDLE_TIME=1ms\n" + section(machine, "web", listen))
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
+    open_sockets(machine, "EXIT_IDLE_TIME=1ms\nIDLE_TIME=1ms\n" + section(machine, "web", listen))
     ask(listen)
     exited(machine)
     machine.write("")
@@ -203,9 +195,7 @@ def apply_opens_again_what_systemd_takes_for_open(machine):
     """A section is away at one daemon-reload, and back at the next."""
     listen = port()
     text = section(machine, "web", listen)
-    machine.write(text)
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
+    open_sockets(machine, text)
     machine.write("# Nothing now.\n")
     systemctl("daemon-reload")
     machine.write(text)
@@ -308,9 +298,7 @@ def apply_and_idle_exits_do_not_trip_over_each_other(machine):
         return f"[{name}]\nPORT={at}\nALLOW=127.0.0.2\nSTART_CMD=\"echo 127.0.0.1 1\"\n"
 
     head = "EXIT_IDLE_TIME=1ms\n" + text("web", listen)
-    machine.write(head)
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
+    open_sockets(machine, head)
     for turn in range(20):
         wanted = turn % 2 == 0
         machine.write(head + (text("more", more) if wanted else ""))

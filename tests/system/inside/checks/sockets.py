@@ -1,5 +1,6 @@
 """The generator: sections become sockets, and what happens to those when sections change."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -40,6 +41,26 @@ def refused(listen):
     except ConnectionRefusedError:
         return True
     return False
+
+
+def open_sockets(machine, text):
+    """As after boot: the ports are open, and no daemon has run yet."""
+    machine.write(text)
+    systemctl("daemon-reload")
+    systemctl("start", SOCKETS)
+
+
+@contextlib.contextmanager
+def squatter(taken):
+    """Somebody else has the port meanwhile."""
+    with subprocess.Popen(
+        ["nc", "-l", "-k", "127.0.0.1", str(taken)], stdin=subprocess.DEVNULL
+    ) as other:
+        try:
+            until("somebody listens there", lambda: inode(taken))
+            yield
+        finally:
+            other.kill()
 
 
 @check
@@ -232,9 +253,7 @@ def apply_moves_a_port(machine):
 def apply_without_the_daemon_opens_sockets_and_starts_nobody(machine):
     first, second = port(), port()
     text = section(machine, "web", first)
-    machine.write(text)
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
+    open_sockets(machine, text)
     machine.write(text + section(machine, "more", second))
     run("sleepingctl", "apply")
     promise(main_pid() == 0, "the daemon was started")
@@ -294,21 +313,15 @@ def at_boot_a_broken_section_takes_no_sound_one_with_it(machine):
 @check
 def a_port_that_is_taken_costs_nobody_else_theirs(machine):
     listen, taken = port(), port()
-    with subprocess.Popen(
-        ["nc", "-l", "-k", "127.0.0.1", str(taken)], stdin=subprocess.DEVNULL
-    ) as squatter:
-        try:
-            until("somebody listens there", lambda: inode(taken))
-            machine.write(
-                section(machine, "web", listen) + section(machine, "late", f"127.0.0.1:{taken}")
-            )
-            systemctl("daemon-reload")
-            systemctl("start", DAEMON)
-            promise(ask(listen).startswith("web "), "the other section is not served")
-            status = run("sleepingctl", "status").stdout
-            promise("cannot listen" in status, f"the status does not say it: {status}")
-        finally:
-            squatter.kill()
+    with squatter(taken):
+        machine.write(
+            section(machine, "web", listen) + section(machine, "late", f"127.0.0.1:{taken}")
+        )
+        systemctl("daemon-reload")
+        systemctl("start", DAEMON)
+        promise(ask(listen).startswith("web "), "the other section is not served")
+        status = run("sleepingctl", "status").stdout
+        promise("cannot listen" in status, f"the status does not say it: {status}")
     if not refused(taken):
         raise Broken("the squatter is still there")
     run("sleepingctl", "apply")
@@ -319,9 +332,7 @@ def a_port_that_is_taken_costs_nobody_else_theirs(machine):
 def a_port_that_systemd_does_not_keep_any_more_keeps_the_daemon(machine):
     """Its unit is stopped by hand: the daemon has the port, and systemd has let go of it."""
     listen = port()
-    machine.write("EXIT_IDLE_TIME=1\n" + section(machine, "web", listen, IDLE_TIME=1))
-    systemctl("daemon-reload")
-    systemctl("start", SOCKETS)
+    open_sockets(machine, "EXIT_IDLE_TIME=1\n" + section(machine, "web", listen, IDLE_TIME=1))
     ask(listen)
     daemon = main_pid()
     systemctl("stop", unit("web", listen))
@@ -337,16 +348,10 @@ def a_port_that_cannot_be_opened_keeps_no_removed_one_open(machine):
     machine.write(text + section(machine, "gone", gone))
     systemctl("daemon-reload")
     systemctl("enable", "--now", DAEMON)
-    with subprocess.Popen(
-        ["nc", "-l", "-k", "127.0.0.1", str(taken)], stdin=subprocess.DEVNULL
-    ) as squatter:
-        try:
-            until("somebody listens there", lambda: inode(taken))
-            machine.write(text + section(machine, "late", f"127.0.0.1:{taken}"))
-            failed = run("sleepingctl", "apply", ok=(1,))
-            promise("is in force, but" in failed.stderr, f"it said {failed.stderr}")
-            promise(str(taken) in failed.stderr, f"it said {failed.stderr}")
-        finally:
-            squatter.kill()
+    with squatter(taken):
+        machine.write(text + section(machine, "late", f"127.0.0.1:{taken}"))
+        failed = run("sleepingctl", "apply", ok=(1,))
+        promise("is in force, but" in failed.stderr, f"it said {failed.stderr}")
+        promise(str(taken) in failed.stderr, f"it said {failed.stderr}")
     promise(refused(gone), "the removed port is still open")
     promise(ask(kept).startswith("kept "), "the section that stayed is not served")
