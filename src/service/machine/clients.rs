@@ -21,20 +21,7 @@ impl Service {
         let policy = &cx.definition.policy;
         let ignored = policy.access.ignores(&client);
         let deadline = at.plus(policy.timeouts.wake);
-        let refusal = if !policy.access.admits(&client) {
-            Some(Refusal::Denied)
-        } else if self.source_is_full(&client) {
-            Some(Refusal::TooManyFromSource)
-        } else if self.retiring.is_some() {
-            Some(Refusal::Ending)
-        } else if ignored && !self.serves_ignored() {
-            Some(Refusal::IgnoredAsleep)
-        } else if deadline.is_some_and(|deadline| deadline <= cx.now) {
-            Some(Refusal::HeldTooLong)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.refusal(&client, ignored, deadline, cx) {
             cx.out.push(Output::Refuse(conn, refusal.clone()));
             return cx.report(Report::Refused {
                 client,
@@ -60,6 +47,29 @@ impl Service {
                 present: true,
             }),
         );
+    }
+
+    /// Why it is not even held.
+    fn refusal(
+        &self,
+        client: &ClientAddr,
+        ignored: bool,
+        deadline: Option<Timestamp>,
+        cx: &Cx<'_>,
+    ) -> Option<Refusal> {
+        if !cx.definition.policy.access.admits(client) {
+            Some(Refusal::Denied)
+        } else if self.source_is_full(client) {
+            Some(Refusal::TooManyFromSource)
+        } else if self.retiring.is_some() {
+            Some(Refusal::Ending)
+        } else if ignored && !self.serves_ignored() {
+            Some(Refusal::IgnoredAsleep)
+        } else if deadline.is_some_and(|deadline| deadline <= cx.now) {
+            Some(Refusal::HeldTooLong)
+        } else {
+            None
+        }
     }
 
     pub(super) fn source_is_full(&self, client: &ClientAddr) -> bool {
