@@ -1,15 +1,20 @@
 """`sleepingctl apply`, and what systemd makes of sections that change."""
 
+import ctypes
 import os
 import signal
 import socket
+import subprocess
 
 from checks import check
 from checks.sockets import inode, open_sockets, refused, section, squatter, state, unit
 from harness import (
-    CONFIG, DAEMON, SOCKETS, UNITS, ask, fate_of_a_client, main_pid, port, promise, run, show, systemctl,
-    until,
+    CONFIG, DAEMON, PATIENCE, SOCKETS, UNITS, ask, fate_of_a_client, main_pid, port, promise, run, show,
+    systemctl, until,
 )
+
+# ptrace(2).
+PTRACE_ATTACH = 16
 
 HELD = "/run/sleepingd/held"
 
@@ -29,6 +34,23 @@ def limited_stop(seconds):
     os.makedirs(f"{UNITS}/{DAEMON}.d", exist_ok=True)
     with open(f"{UNITS}/{DAEMON}.d/limited_stop.conf", "w") as file:
         file.write(f"[Service]\nTimeoutStopSec={seconds}\n")
+
+
+def while_it_hangs(verb):
+    """The daemon does nothing any more, and systemd has to kill it.
+
+    A debugger has it: from SIGSTOP it would be woken, for SIGTERM comes with SIGCONT.
+    """
+    pid, libc = main_pid(), ctypes.CDLL(None, use_errno=True)
+    attached = libc.ptrace(PTRACE_ATTACH, pid, None, None)
+    promise(attached == 0, f"it cannot be stopped: {os.strerror(ctypes.get_errno())}")
+    _, status = os.waitpid(pid, 0)
+    promise(os.WIFSTOPPED(status), f"it has not stopped, but {status}")
+    job = subprocess.Popen(["systemctl", verb, DAEMON])
+    # Until its tracer knows, nobody else is told that it is dead.
+    _, status = os.waitpid(pid, 0)
+    promise(os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"not killed, but {status}")
+    promise(job.wait(timeout=PATIENCE) == 0, f"systemctl {verb} failed")
 
 
 def exited(machine, since=0.0):
@@ -218,8 +240,7 @@ def a_daemon_that_has_to_be_killed_leaves_no_port_open_and_none_held(machine):
     promise(held() == [unit("more", second)], f"held: {held()}")
     limited_stop(1)
     systemctl("daemon-reload")
-    os.kill(main_pid(), signal.SIGSTOP)
-    systemctl("stop", DAEMON)
+    while_it_hangs("stop")
     until("the ports are closed", lambda: not inode(first) and not inode(second))
     promise(not held(), f"held: {held()}")
     systemctl("start", DAEMON)

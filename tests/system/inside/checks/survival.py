@@ -3,11 +3,10 @@ which check has which."""
 
 import contextlib
 import os
-import signal
 import time
 
 from checks import check
-from checks.applying import limited_stop
+from checks.applying import limited_stop, while_it_hangs
 from checks.ready_made import UNIT, active, unit
 from checks.sockets import inode
 from harness import (
@@ -242,12 +241,6 @@ def a_stop_puts_a_woken_unit_to_sleep_before_the_daemon_has_ended(machine):
         two.is_asleep()
 
 
-def hung(verb):
-    """The daemon does nothing any more, and systemd has to kill it."""
-    os.kill(main_pid(), signal.SIGSTOP)
-    systemctl(verb, DAEMON)
-
-
 @check
 def a_stop_of_a_daemon_that_hangs_puts_to_sleep_all_that_is_awake(machine):
     """It takes longer than systemd would wait for that."""
@@ -266,7 +259,7 @@ def a_stop_of_a_daemon_that_hangs_puts_to_sleep_all_that_is_awake(machine):
         systemctl("daemon-reload")
         family = processes(DAEMON)
         promise(pid in family and len(family) >= 4, f"the daemon and what it has woken: {family}")
-        hung("stop")
+        while_it_hangs("stop")
         awake.is_asleep()
         left = [pid for pid in family if alive(pid)]
         promise(not left, f"left behind: {left}")
@@ -287,7 +280,7 @@ def a_restart_of_a_daemon_that_hangs_leaves_awake_what_is(machine):
         pid = pid_of(ask(listen))
         limited_stop(1)
         systemctl("daemon-reload")
-        hung("restart")
+        while_it_hangs("restart")
         for kind in KINDS:
             awake.same(kind)
         promise(pid_of(ask(listen)) == pid, "another COMMAND answers")
