@@ -77,6 +77,10 @@ class Users:
         for whose, at in (("her", self._hers), ("his", self._his)):
             promise(listener(at) == [], f"{whose} port is open")
         until("no generated socket is left", lambda: self.generated() == [])
+        # One that was open when its unit went would be one still, without a port.
+        for person in (self.alice, self.bob):
+            said = person.systemctl("list-units", "--plain", "--no-legend", "sleepingd-*").stdout
+            promise(said == "", f"{person.name} has units left: {said}")
 
     def generated(self):
         """What the generator has made for them."""
