@@ -97,6 +97,30 @@ def the_generated_units_are_clean(machine):
 
 
 @check
+def a_socket_that_triggers_often_is_slowed_down_at_most_and_never_given_up(machine):
+    listen = port()
+    machine.write(section(machine, "web", listen))
+    systemctl("daemon-reload")
+    systemctl("start", DAEMON)
+
+    def limit(of):
+        """How many in how long, as systemd has it; empty where it knows no such limit."""
+        properties = f"--property={of}IntervalUSec", f"--property={of}Burst"
+        said = systemctl("show", *properties, unit("web", listen)).stdout
+        return dict(line.split("=") for line in said.splitlines())
+
+    triggers = limit("TriggerLimit")
+    promise(triggers.get("TriggerLimitIntervalUSec") == "0", f"the trigger is limited: {triggers}")
+    version = int(run("systemctl", "--version").stdout.split()[1])
+    polls = limit("PollLimit")
+    if version < 255:
+        promise(polls == {}, f"systemd {version} knows the limit of newer ones: {polls}")
+        return
+    on = polls.get("PollLimitIntervalUSec", "0") not in ("0", "infinity")
+    promise(on and int(polls.get("PollLimitBurst", "0")) > 0, f"nothing slows it down: {polls}")
+
+
+@check
 def stop_closes_the_ports_and_restart_and_crash_keep_them(machine):
     listen = port()
     machine.write(section(machine, "web", listen))

@@ -1,61 +1,22 @@
 """A user's own daemon, under the user's own manager."""
 
 import os
-import pwd
 import re
 import subprocess
 
 from checks import check
 from harness import (
-    BACKEND, alive, ask, fate_of_a_client, pid_of, port, promise, run, systemctl, until,
+    BACKEND, alive, ask, fate_of_a_client, pid_of, port, promise, run, until,
 )
+from people import Person
 
 USER = "alice"
-
-
-class Alice:
-    """A user, and her manager."""
-
-    def __init__(self):
-        try:
-            pwd.getpwnam(USER)
-        except KeyError:
-            run("useradd", "--create-home", USER)
-        self.entry = pwd.getpwnam(USER)
-        systemctl("start", f"user@{self.entry.pw_uid}.service")
-
-    def run(self, *words, ok=(0,)):
-        runtime = f"/run/user/{self.entry.pw_uid}"
-        return run(
-            "runuser", "-u", USER, "--", "env", f"XDG_RUNTIME_DIR={runtime}",
-            f"DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus", *words, ok=ok,
-        )
-
-    def systemctl(self, *words, ok=(0,)):
-        return self.run("systemctl", "--user", *words, ok=ok)
-
-    def write(self, text):
-        directory = f"{self.entry.pw_dir}/.config/sleepingd"
-        self.run("mkdir", "-p", directory)
-        with open(f"{directory}/sleepingd.conf", "w") as file:
-            file.write(text)
-
-    def unit(self, name, text):
-        """A unit of hers, until she writes another of this name."""
-        directory = f"{self.entry.pw_dir}/.config/systemd/user"
-        self.run("mkdir", "-p", directory)
-        with open(f"{directory}/{name}", "w") as file:
-            file.write(text)
-
-    def end(self):
-        self.systemctl("disable", "--now", "sleepingd.service", ok=None)
-        systemctl("stop", f"user@{self.entry.pw_uid}.service", ok=None)
 
 
 @check
 def a_user_needs_one_command_and_no_root(machine):
     listen, more, at = port(), port(), port()
-    alice = Alice()
+    alice = Person(USER)
     try:
         start = f"python3 -m http.server --bind 127.0.0.1 {at} --directory /usr/share/doc &"
         text = f"[web]\nPORT={listen}\nTARGET=127.0.0.1:{at}\nSTART_CMD=\"{start}\"\n"
@@ -88,7 +49,7 @@ def a_user_needs_one_command_and_no_root(machine):
 @check
 def a_unit_of_the_user_is_woken_survives_a_restart_and_sleeps_with_the_daemon(machine):
     listen, at = port(), port()
-    alice = Alice()
+    alice = Person(USER)
     name = "alices-backend.service"
 
     def active():
