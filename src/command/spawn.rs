@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 
 use super::{
     Inner,
+    cgroup_label::label,
     environment::{self, Variables},
     error::SpawnError,
     output::{Output, Stream},
@@ -192,7 +193,7 @@ fn cgroup(inner: &Inner, request: &CommandRequest, remarks: &mut Remarks) -> Opt
         // be tried again next time.
         let _ = parent.sweep();
     }
-    match parent.create(&format!("{}-{}", request.slug, request.action)) {
+    match parent.create(&label(request)) {
         Ok(group) => Some(group),
         Err(e) => {
             remarks.no_cgroup = Some(e);

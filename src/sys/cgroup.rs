@@ -50,7 +50,7 @@ const DEEPEST: usize = 16;
 /// How many numbers are tried for a free name.
 const NAME_TRIES: usize = 100_000;
 /// How much of a label goes into a name; NAME_MAX is 255.
-const LABEL_MAX: usize = 200;
+pub const LABEL_MAX: usize = 200;
 
 // === impl CgroupParent ===
 
@@ -136,6 +136,24 @@ impl CgroupParent {
             path: path.to_owned(),
             parent: Arc::clone(&self.inner),
         })
+    }
+
+    /// The groups of ours that something lives in and nobody holds, with their names.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn left_behind(&self) -> io::Result<Vec<(String, PathBuf)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.inner.path)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            let ours = name.starts_with(PREFIX) && !self.inner.held().contains(&path);
+            if ours && !is_empty(&path) {
+                found.push((name, path));
+            }
+        }
+        Ok(found)
     }
 
     /// The group of ours that this process is in, or in one below it. Its number must be its own
@@ -226,6 +244,14 @@ impl Cgroup {
         signal_all(&self.path, number, except, DEEPEST)
     }
 
+    /// The processes in it, and below.
+    ///
+    /// # Errors
+    /// When a list cannot be read.
+    pub fn processes(&self) -> io::Result<Vec<Pid>> {
+        processes(&self.path, DEEPEST)
+    }
+
     /// Kills everything in it, and below. Processes may still be on their way out afterwards: see
     /// [`Self::is_empty`]. Where the kernel cannot do it at once (before 5.14), one pass goes
     /// through the list: repeat until it is empty, against those that fork meanwhile.
@@ -271,19 +297,36 @@ fn remove(path: &Path, depth: usize) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-fn signal_all(path: &Path, number: i32, except: Option<Pid>, depth: usize) -> io::Result<()> {
+fn processes(path: &Path, depth: usize) -> io::Result<Vec<Pid>> {
+    let Some(mut all) = own_processes(path)? else {
+        return Ok(Vec::new());
+    };
+    if depth > 0 {
+        for child in children(path)? {
+            all.extend(processes(&child, depth - 1)?);
+        }
+    }
+    Ok(all)
+}
+
+/// `None`: the group is gone.
+fn own_processes(path: &Path) -> io::Result<Option<Vec<Pid>>> {
     let processes = match fs::read_to_string(path.join("cgroup.procs")) {
         Ok(processes) => processes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
+    let numbers = processes.lines().filter_map(|line| line.parse().ok());
     // 0 stands for a process outside our pid namespace, and would mean ourselves.
-    for pid in processes
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .filter(|pid| *pid > 0)
-    {
-        let pid = Pid::from_raw(pid);
+    let known = numbers.filter(|pid| *pid > 0);
+    Ok(Some(known.map(Pid::from_raw).collect()))
+}
+
+fn signal_all(path: &Path, number: i32, except: Option<Pid>, depth: usize) -> io::Result<()> {
+    let Some(own) = own_processes(path)? else {
+        return Ok(());
+    };
+    for pid in own {
         if except.is_some() && getpgid(Some(pid)).ok() == except {
             continue;
         }
