@@ -12,6 +12,7 @@
 
 mod backend;
 mod backend_name;
+mod cgroup_label;
 mod env_file;
 mod environment;
 mod error;

@@ -22,6 +22,7 @@ use tokio::process::Child;
 
 use super::{
     Inner,
+    cgroup_label::label,
     environment::{self, Variables},
     error::SpawnError,
     invocation::Invocation,
@@ -189,7 +190,7 @@ fn cgroup(inner: &Inner, request: &CommandRequest, remarks: &mut Remarks) -> Opt
         // be tried again next time.
         let _ = parent.sweep();
     }
-    match parent.create(&format!("{}-{}", request.slug, request.action)) {
+    match parent.create(&label(request)) {
         Ok(group) => Some(group),
         Err(e) => {
             remarks.no_cgroup = Some(e);

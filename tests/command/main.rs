@@ -7,6 +7,7 @@
 //! | `given` | what is it given? |
 //! | `refused` | what cannot be run, and what is said of it? |
 //! | `printed` | where does what it prints go, later and after the daemon? |
+//! | `strays` | what was started, and never written down? |
 #![allow(
     clippy::unwrap_used,
     reason = "clippy exempts test functions, not what they call"
@@ -20,3 +21,4 @@ mod log;
 mod printed;
 mod refused;
 mod rig;
+mod strays;

@@ -108,6 +108,14 @@ fn is_killed(daemon: &mut Daemon) {
     daemon.ends();
 }
 
+/// The process that has written its number there.
+#[track_caller]
+fn pid_in(file: &std::path::Path) -> Pid {
+    let read = || fs::read_to_string(file).unwrap_or_default();
+    until("it has written its number", || read().ends_with('\n'));
+    Pid::from_raw(read().trim().parse().unwrap())
+}
+
 /// Waits until nothing but the daemon is left of a stage.
 #[track_caller]
 fn alone(stage: &Stage) {
@@ -822,6 +830,114 @@ fn a_target_that_was_changed_while_no_daemon_ran_ends_it_too() {
     until("the old one is gone", || {
         !served.stage.processes().iter().any(|(one, _)| *one == pid)
     });
+}
+
+/// Where the daemon has no control group, the process group is all there is to find them by.
+#[test]
+fn what_one_of_a_former_daemon_has_started_does_not_outlive_its_main_process() {
+    let mut cued = Cued::with("");
+    let main = cued.stage.path("main");
+    let _client = connect(cued.front);
+    let left = cued
+        .stage
+        .called("command")
+        .does(&format!("sleep 1000 & echo $$ >{}; wait", main.display()));
+    let pid = pid_in(&main);
+    let written = cued.stage.path("run/state/web.json");
+    until("it is in the books", || written.exists());
+    cued.daemon_is_killed();
+    let _former = std::mem::replace(&mut cued.daemon, cued.stage.daemon_again());
+    kill(pid, Signal::SIGKILL).unwrap();
+    cued.daemon.says("COMMAND has ended");
+    alone(&cued.stage);
+    left.ends();
+}
+
+#[test]
+fn a_stop_waits_for_what_the_shell_of_a_former_daemon_has_started() {
+    let mut cued = Cued::with("");
+    let (runs, done) = (cued.stage.path("runs"), cued.stage.path("done"));
+    let mut client = connect(cued.front);
+    // The shell dies of the signal at once; what it runs has something to write down.
+    let left = cued.stage.called("command").does(&format!(
+        "bash -c 'trap \"sleep 0.5; echo saved >{}; exit 0\" TERM; echo $$ >{}; \
+         while :; do sleep 0.1; done' & wait",
+        done.display(),
+        runs.display()
+    ));
+    let _server = Server::greeting(cued.back, "page");
+    assert_eq!(rest(&mut client), "page");
+    pid_in(&runs);
+    cued.daemon_is_killed();
+    let _former = std::mem::replace(&mut cued.daemon, cued.stage.daemon_again());
+    assert_eq!(cued.daemon.stop(), Some(0));
+    assert_eq!(fs::read_to_string(done).unwrap_or_default(), "saved\n");
+    assert_eq!(cued.stage.processes(), [], "left behind");
+    left.ends();
+}
+
+/// Another daemon, of whose system calls some fail.
+fn daemon_that_fails(stage: &Stage, options: &[&str]) -> Daemon {
+    stage.daemon_by(stage.strace(options))
+}
+
+#[test]
+fn one_that_cannot_be_watched_by_the_next_daemon_is_looked_at_and_is_not_lost() {
+    const NO_EVENTS: &[&str] = &[
+        "-P",
+        "anon_inode:[pidfd]",
+        "-e",
+        "inject=epoll_ctl:error=ENOSPC",
+    ];
+    const NO_DESCRIPTOR: &[&str] = &["-e", "inject=pidfd_open:error=EMFILE"];
+    if !has("strace") {
+        return;
+    }
+    for fault in [NO_EVENTS, NO_DESCRIPTOR] {
+        let mut cued = Cued::with("");
+        let main = cued.stage.path("main");
+        let mut client = connect(cued.front);
+        let left = cued
+            .stage
+            .called("command")
+            .does(&format!("echo $$ >{}; sleep 1000", main.display()));
+        let server = Server::greeting(cued.back, "page");
+        assert_eq!(rest(&mut client), "page");
+        let pid = pid_in(&main);
+        cued.daemon_is_killed();
+        let next = daemon_that_fails(&cued.stage, fault);
+        let _former = std::mem::replace(&mut cued.daemon, next);
+        cued.daemon
+            .says("no event tells of the end of its COMMAND, so it is looked for");
+        assert_eq!(fetch(cued.front), "page");
+        assert!(
+            cued.stage.path("run/state/web.json").exists(),
+            "{fault:?}: it is not in the books any more"
+        );
+        drop(server);
+        kill(pid, Signal::SIGKILL).unwrap();
+        cued.daemon.says("COMMAND has ended");
+        left.ends();
+        until("it is asleep", || cued.daemon.state("web") == "asleep");
+    }
+}
+
+#[test]
+fn one_that_cannot_be_watched_by_the_next_daemon_is_ended_by_a_stop() {
+    if !has("strace") {
+        return;
+    }
+    let mut cued = Cued::with("");
+    let mut client = connect(cued.front);
+    let left = cued.stage.called("command").does("sleep 1000");
+    let _server = Server::greeting(cued.back, "page");
+    assert_eq!(rest(&mut client), "page");
+    cued.daemon_is_killed();
+    let next = daemon_that_fails(&cued.stage, &["-e", "inject=pidfd_open:error=EMFILE"]);
+    let _former = std::mem::replace(&mut cued.daemon, next);
+    assert_eq!(cued.daemon.stop(), Some(0));
+    left.ends();
+    assert_eq!(cued.stage.processes(), [], "left behind");
 }
 
 // === the file ===

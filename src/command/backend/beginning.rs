@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,6 @@ use super::{BackendNews, Order, Teller, life::Backend};
 use crate::{
     command::{
         Inner,
-        backend_name::BackendName,
         error::SpawnError,
         found::FoundBackend,
         output::Output,
@@ -40,7 +38,6 @@ pub(super) struct Started {
     pub(super) remarks: Remarks,
     pub(super) process: BackendProcess,
     pub(super) watched: WatchedProcess,
-    pub(super) name: String,
 }
 
 pub(super) async fn begin(
@@ -72,8 +69,12 @@ pub(super) async fn begin(
     };
     match started {
         Ok(Ok(started)) => {
+            // Before all else: until it is written down, a daemon that dies leaves it in nobody's
+            // books. The next one finds it by its control group then. Where there is none, nothing
+            // tells it from what others have started, and what is left of that time is some
+            // hundred microseconds: from fork(2) to the record.
+            told(BackendNews::Started(started.process.clone()));
             let mut backend = Backend::new(Arc::clone(&inner), &request, started, orders);
-            told(BackendNews::Started(backend.process.clone()));
             told(BackendNews::Ended(backend.live().await));
             backend.read_on().await;
         }
@@ -91,17 +92,8 @@ pub(super) async fn go_on(
     told: Teller,
 ) {
     let id = found.process.id;
-    match Backend::found(Arc::clone(&inner), service, found, orders).await {
-        Ok(mut backend) => told(BackendNews::Ended(backend.live().await)),
-        Err(e) => {
-            // It is not ours to watch any more; whoever connects finds out.
-            tracing::warn!("a COMMAND that runs cannot be watched, and is left alone: {e}");
-            told(BackendNews::Ended(BackendEnd {
-                exit: None,
-                stderr_tail: Vec::new(),
-            }));
-        }
-    }
+    let mut backend = Backend::found(Arc::clone(&inner), service, found, orders);
+    told(BackendNews::Ended(backend.live().await));
     inner.kept.let_go(id);
 }
 
@@ -131,22 +123,20 @@ async fn unwanted(orders: &mut watch::Receiver<Order>) {
     }
 }
 
-/// Starts it, and has it kept. Blocks; needs a runtime.
+/// Starts it. Blocks; needs a runtime.
 fn start(
     inner: &Arc<Inner>,
     request: &CommandRequest,
     given_up: &AtomicBool,
 ) -> Result<Started, SpawnError> {
     let spawned = spawn(inner, request, given_up)?;
-    watch(inner, request, spawned, |pid| {
-        WatchedProcess::new(PidFd::open(pid)?)
+    watch(spawned, |pid| {
+        WatchedProcess::new(PidFd::open(pid)?).map_err(|unwatched| unwatched.source)
     })
 }
 
 /// What cannot be watched must not run: it is killed, and so is all that it has started.
 fn watch(
-    inner: &Inner,
-    request: &CommandRequest,
     mut spawned: Spawned,
     open: impl FnOnce(Pid) -> io::Result<WatchedProcess>,
 ) -> Result<Started, SpawnError> {
@@ -163,9 +153,6 @@ fn watch(
             return Err(SpawnError::Watch(e));
         }
     };
-    // Only what is watched is kept: whoever watches it releases it.
-    let name = BackendName::new(&request.slug, inner.next_number()).to_string();
-    inner.keeper.keep(&name, watched.as_fd());
     let process = BackendProcess {
         id: ProcessId {
             pid: pid.as_raw(),
@@ -180,7 +167,6 @@ fn watch(
         remarks: spawned.remarks,
         process,
         watched,
-        name,
     })
 }
 

@@ -6,26 +6,24 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     process::Child,
     sync::watch,
-    task::spawn_blocking,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Order, beginning::Started};
+use super::{Order, beginning::Started, keeping::Keeping, watching::Watch};
 use crate::{
     command::{
         Inner,
-        backend_name::BackendName,
         found::FoundBackend,
         output::Output,
         supervise::{KILL_WAIT, LOOK_INTERVAL, exit_of, lives, remark},
     },
     model::{
-        Action, BackendEnd, BackendProcess, CommandExit, CommandRequest, StopPlan, StopSignal,
-        duration,
+        Action, BackendEnd, BackendProcess, CommandExit, CommandRequest, ServiceName, StopPlan,
+        StopSignal, duration,
     },
     sys::{
         cgroup::Cgroup,
-        process::{PidFd, WatchedProcess, send_signal},
+        process::{is_group_of, send_signal},
     },
 };
 
@@ -36,14 +34,15 @@ const LONGEST_LOOK: Duration = Duration::from_millis(250);
 pub(super) struct Backend {
     inner: Arc<Inner>,
     service: String,
-    pub(super) process: BackendProcess,
-    watched: WatchedProcess,
+    process: BackendProcess,
+    watch: Watch,
     /// `None`: an earlier daemon was its parent, and nobody is told its exit status.
     child: Option<Child>,
     /// Of one that we have found again the pipes are read by themselves.
     output: Option<Output>,
     cgroup: Option<Cgroup>,
-    name: String,
+    /// `None`: the record alone is left to the next daemon.
+    keeping: Option<Keeping>,
     orders: watch::Receiver<Order>,
 }
 
@@ -70,25 +69,26 @@ impl Backend {
         // What it was told while it was being started is still to be done.
         orders.mark_changed();
         remark(&inner, request, &started.remarks);
+        let keeping = Keeping::begin(&inner, &request.slug, started.watched.as_fd());
         Self {
             inner,
             service: request.service.as_str().to_owned(),
+            watch: Watch::event(started.process.id, started.watched),
             process: started.process,
-            watched: started.watched,
             child: Some(started.child),
             output: Some(started.output),
             cgroup: started.cgroup,
-            name: started.name,
+            keeping: Some(keeping),
             orders,
         }
     }
 
-    pub(super) async fn found(
+    pub(super) fn found(
         inner: Arc<Inner>,
         service: String,
         found: FoundBackend,
         orders: watch::Receiver<Order>,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         let FoundBackend {
             process,
             pidfd,
@@ -97,22 +97,31 @@ impl Backend {
         let path = process.cgroup.as_deref();
         let cgroup = inner.cgroups.as_ref().zip(path);
         let cgroup = cgroup.and_then(|(parent, path)| parent.find(path));
-        let name = match name {
-            Some(name) => name.to_string(),
+        let keeping = match (&name, &pidfd, ServiceName::new(&service).slug()) {
+            (Some(name), ..) => Some(Keeping::already(name)),
             // For the daemon after this one.
-            None => keep_again(&inner, &service, &pidfd).await?,
+            (None, Ok(pidfd), Some(slug)) => Some(Keeping::begin(&inner, &slug, pidfd.as_fd())),
+            (None, ..) => None,
         };
-        Ok(Self {
-            watched: WatchedProcess::new(pidfd)?,
+        let (watch, why_not) = Watch::of(process.id, pidfd);
+        if let Some(why) = why_not {
+            tracing::warn!(
+                sleepingd_service = service,
+                sleepingd_action = Action::Command.as_str(),
+                "no event tells of the end of its COMMAND, so it is looked for: {why}"
+            );
+        }
+        Self {
+            watch,
             inner,
             service,
             process,
             child: None,
             output: None,
             cgroup,
-            name,
+            keeping,
             orders,
-        })
+        }
     }
 
     /// Until nothing of it is left; says how it ended.
@@ -144,7 +153,7 @@ impl Backend {
                 // What was printed comes before the end, and that before the end of its time.
                 biased;
                 () = advance(self.output.as_mut()) => {}
-                () = self.watched.ended() => return way,
+                () = self.watch.ended() => return way,
                 order = next_order(&mut self.orders) => match order {
                     Order::Run => {}
                     Order::Stop(plan) => way = Way::Stopping(self.stop(plan)),
@@ -235,7 +244,9 @@ impl Backend {
     /// Only now: until the rest was killed its number, and the group's with it, was nobody else's.
     /// Nor does anybody keep it from here on.
     async fn reap(&mut self) -> Option<CommandExit> {
-        self.inner.keeper.release(&self.name);
+        if let Some(keeping) = &mut self.keeping {
+            keeping.end(&self.inner).await;
+        }
         let child = self.child.as_mut()?;
         match timeout(KILL_WAIT, child.wait()).await {
             Ok(status) => Some(exit_of(status)),
@@ -254,13 +265,16 @@ impl Backend {
     /// Its process group, as long as that is known to be its own.
     ///
     /// Our child is reaped last, and keeps the number until then. One that a former daemon started
-    /// is reaped by init, at once: the number may be a stranger's when it has ended. Then there is
-    /// the control group alone; without one, what it has left behind runs on. Between the question
-    /// and the signal there are microseconds, as in [`Cgroup::signal`].
+    /// is reaped by init, at once: from then on it is what is left in the group that keeps the
+    /// number, and where nothing is left it may be a stranger's. That is asked for each time, and
+    /// there are microseconds between the question and the signal, as in [`Cgroup::signal`].
     fn group(&self) -> Option<Pid> {
-        // Not known is not its own.
-        let is_its_own = self.child.is_some() || matches!(self.watched.has_ended(), Ok(false));
-        is_its_own.then(|| Pid::from_raw(self.process.id.pid))
+        let leader = Pid::from_raw(self.process.id.pid);
+        let is_its_own = self.child.is_some()
+            || matches!(self.watch.has_ended(), Ok(false))
+            // Not known is not its own.
+            || matches!(is_group_of(leader, self.process.id.started), Ok(true));
+        is_its_own.then_some(leader)
     }
 
     /// Whether anything of it lives that we may signal.
@@ -295,19 +309,6 @@ impl Backend {
             plan.signal
         );
     }
-}
-
-async fn keep_again(inner: &Arc<Inner>, service: &str, pidfd: &PidFd) -> std::io::Result<String> {
-    let slug = crate::model::ServiceName::new(service).slug();
-    let Some(slug) = slug else {
-        return Ok(String::new());
-    };
-    let name = BackendName::new(&slug, inner.next_number()).to_string();
-    let (inner, kept) = (Arc::clone(inner), pidfd.as_fd().try_clone_to_owned()?);
-    let under = name.clone();
-    // Where the runtime ends there is nobody to keep it for.
-    let _ = spawn_blocking(move || inner.keeper.keep(&under, kept.as_fd())).await;
-    Ok(name)
 }
 
 /// kill(2)'s word for a group.

@@ -8,9 +8,19 @@
 //! Its end is the end of its main process. It is told when the rest is gone too, so that the next
 //! one finds its port free. Told to stop, the rest may take its time as the main process may: a
 //! shell ends at once, and what it runs is the one that has something to finish.
+//!
+//! | file | the idea in it |
+//! | --- | --- |
+//! | `mod` | what is told about it, and what it is told |
+//! | `beginning` | from a request, or from what a former daemon has left, to one that runs |
+//! | `life` | one that runs: read, waited for, ended |
+//! | `watching` | how its end is noticed |
+//! | `keeping` | its descriptor, kept for the next daemon |
 
 mod beginning;
+mod keeping;
 mod life;
+mod watching;
 
 use std::sync::Arc;
 
@@ -18,6 +28,8 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
+
+pub(super) use self::watching::is_gone;
 
 use self::beginning::{begin, go_on};
 use super::{
@@ -116,6 +128,7 @@ impl Runner {
     pub fn bury_backend(&self, process: &BackendProcess) {
         let parent = self.inner.cgroups.as_ref();
         let path = process.cgroup.as_deref();
+        self.inner.kept.claim(path);
         let Some(cgroup) = parent
             .zip(path)
             .and_then(|(parent, path)| parent.find(path))

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::{command::PipeKeeper, model::ServiceName};
+use crate::{command::PipeKeeper, model::ServiceName, sys::cgroup::CgroupParent};
 
 /// The names that were released.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Left {
             .unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         let pidfd = PidFd::open(pid).unwrap();
-        let id = identity(&pidfd).unwrap();
+        let id = identity(&pidfd).unwrap().unwrap();
         let process = BackendProcess { id, cgroup: None };
         Self {
             child,
@@ -113,4 +113,62 @@ async fn a_second_name_of_one_that_was_adopted_is_released_and_it_lives() {
         released.len() == 1 && released[0] != adopted,
         "{released:?}"
     );
+}
+
+/// A directory like one of the kernel's control groups, with these processes in it.
+fn group_with(parent: &std::path::Path, name: &str, processes: &[&Left]) -> PathBuf {
+    let path = parent.join(name);
+    std::fs::create_dir(&path).unwrap();
+    let lives = u8::from(!processes.is_empty());
+    std::fs::write(path.join("cgroup.events"), format!("populated {lives}\n")).unwrap();
+    let numbers: Vec<String> = processes
+        .iter()
+        .map(|one| format!("{}\n", one.process.id.pid))
+        .collect();
+    std::fs::write(path.join("cgroup.procs"), numbers.concat()).unwrap();
+    path
+}
+
+#[test]
+fn a_command_in_a_control_group_of_ours_that_nobody_knows_is_unclaimed() {
+    let home = tempfile::tempdir().unwrap();
+    let (main, rest) = (Left::new(), Left::new());
+    let (start, others) = (Left::new(), Left::new());
+    let group = group_with(home.path(), "cmd-web-command-3", &[&rest, &main]);
+    group_with(home.path(), "cmd-web-command-4", &[]);
+    group_with(home.path(), "cmd-web-start-5", &[&start]);
+    group_with(home.path(), "cmd-web-command", &[&start]);
+    group_with(home.path(), "other-command-6", &[&others]);
+    let cgroups = CgroupParent::at(home.path());
+    let runner = Runner::new(Arc::new(()), Some(cgroups));
+    let unclaimed = runner.unclaimed_backends();
+    assert_eq!(unclaimed.len(), 1, "{unclaimed:?}");
+    let (name, found) = &unclaimed[0];
+    assert_eq!(name, "cmd-web-command-3");
+    // The one that was there first.
+    assert_eq!(found.process.id, main.process.id);
+    assert_eq!(found.process.cgroup, Some(group));
+}
+
+#[tokio::test]
+async fn a_command_in_a_control_group_is_claimed_by_its_record_or_by_its_daemon() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut written, ended) = (Left::new(), Left::new());
+    let of_record = group_with(home.path(), "cmd-web-command-1", &[&written]);
+    let of_ended = group_with(home.path(), "cmd-third-command-3", &[&ended]);
+    let cgroups = CgroupParent::at(home.path());
+    let own = cgroups.create("own-command").unwrap();
+    std::fs::write(own.path().join("cgroup.events"), "populated 1\n").unwrap();
+    let number = format!("{}\n", ended.process.id.pid);
+    std::fs::write(own.path().join("cgroup.procs"), number).unwrap();
+    let runner = Runner::new(Arc::new(()), Some(cgroups));
+    written.process.cgroup = Some(of_record);
+    let found = runner.find_backend(&web(), &written.process).unwrap();
+    runner.put_back(found);
+    let mut gone = ended.process.clone();
+    gone.id.started += 1;
+    gone.cgroup = Some(of_ended);
+    runner.bury_backend(&gone);
+    let unclaimed = runner.unclaimed_backends();
+    assert!(unclaimed.is_empty(), "{unclaimed:?}");
 }

@@ -26,7 +26,7 @@ pub async fn put_to_sleep(options: Options) -> Result<(), StartError> {
     let mut supervisor = Supervisor::without_services(options, runtime.as_ref())?;
     supervisor.take_over();
     let awake = supervisor.services.len() + supervisor.leaving.len();
-    if awake == 0 {
+    if awake == 0 && supervisor.strays.is_empty() {
         return Ok(());
     }
     info!("the daemon was killed while it was being stopped; {awake} service(s) are put to sleep");
@@ -52,6 +52,8 @@ impl Supervisor {
             self.order.push(definition.slug.clone());
             self.spawn(Arc::new(without_ports(definition)), Share::default());
         }
+        // They have asked for what is theirs.
+        self.end_strays();
     }
 }
 

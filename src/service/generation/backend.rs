@@ -52,6 +52,11 @@ impl Backend {
         }
     }
 
+    /// Whether it has been said which process it is.
+    pub(in crate::service) fn is_known(&self) -> bool {
+        self.process.is_some()
+    }
+
     pub(in crate::service) fn record(&self) -> Option<BackendRecord> {
         Some(BackendRecord {
             process: self.process.clone()?,
@@ -91,10 +96,21 @@ impl Generation {
     }
 
     /// It is this process.
-    pub(in crate::service) fn backend_started(&mut self, id: BackendId, process: BackendProcess) {
-        if let Some(backend) = self.backend.as_mut().filter(|backend| backend.id == id) {
-            backend.process = Some(process);
+    pub(in crate::service) fn backend_started(
+        &mut self,
+        id: BackendId,
+        process: BackendProcess,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(backend) = self.backend.as_mut().filter(|backend| backend.id == id) else {
+            return;
+        };
+        backend.process = Some(process);
+        if let Phase::Waking(Some(wake)) = &mut self.phase {
+            let progress = wake.backend_is_known();
+            self.wake_progress(progress, cx);
         }
+        self.check_drained(cx);
     }
 
     pub(in crate::service) fn owns_backend(&self, id: BackendId) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cx, Generation, Phase, Retire};
+use super::{Backend, Cx, Generation, Phase, Retire};
 use crate::model::{End, Mode, Recipe};
 use crate::service::lifecycle::Event;
 use crate::service::port::{Output, Report};
@@ -90,12 +90,22 @@ impl Generation {
     }
 
     pub(in crate::service) fn check_drained(&mut self, cx: &mut Cx<'_>) {
-        if matches!(self.phase, Phase::Draining)
-            && self.relays.is_empty()
-            && self.connecting.is_empty()
+        if !matches!(self.phase, Phase::Draining)
+            || !self.relays.is_empty()
+            || !self.connecting.is_empty()
         {
-            let keep = self.retire.is_some_and(|retire| retire.keep);
-            self.fire(if keep { Event::Kept } else { Event::Drained }, cx);
+            return;
+        }
+        let keep = self.retire.is_some_and(|retire| retire.keep);
+        let in_time = self.retire.is_some_and(|retire| !retire.expired);
+        let known = self.backend.as_ref().is_none_or(Backend::is_known);
+        match (keep, known) {
+            (true, true) => self.fire(Event::Kept, cx),
+            // The next daemon would take it for a stray, and end it however busy it is: whether it
+            // runs, and as which process, is about to be said.
+            (true, false) if in_time => {}
+            // What nobody could find again is not left running.
+            _ => self.fire(Event::Drained, cx),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cx, Generation, Phase, WakeFailure};
+use super::{Backend, Cx, Generation, Phase, WakeFailure};
 use crate::model::{ClientAddr, LocalAddr, Mode, Timestamp};
 use crate::service::idle::Uptime;
 use crate::service::lifecycle::{Event, State};
@@ -85,7 +85,15 @@ impl Generation {
         let why = match progress {
             wake::Progress::Going => return,
             wake::Progress::Launch => return self.launch(cx),
-            wake::Progress::Ready => return self.woken(cx),
+            wake::Progress::Ready => {
+                let known = self.backend.as_ref().is_none_or(Backend::is_known);
+                match slot {
+                    // Somebody listens already. Awake is what can be written down.
+                    Some(wake) if !known => wake.wait_to_be_known(),
+                    _ => self.woken(cx),
+                }
+                return;
+            }
             wake::Progress::Failed(why) => why,
         };
         let Some(wake) = slot.take() else { return };

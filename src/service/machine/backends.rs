@@ -51,3 +51,6 @@ impl Service {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,12 @@ use crate::service::record::Record;
 
 impl Service {
     pub(super) fn record(&self) -> Option<Record> {
-        let backend = self.current.backend.as_ref().and_then(Backend::record);
+        let own = self.current.backend.as_ref();
+        if own.is_some_and(|own| !own.is_known()) {
+            // Without its process it would be taken for what others have woken.
+            return None;
+        }
+        let backend = own.and_then(Backend::record);
         // A COMMAND that is not ready yet is nobody's but ours, too.
         let uptime = match (self.current.uptime, &backend) {
             (Some(uptime), _) => uptime,

@@ -308,7 +308,7 @@ impl Service {
             Input::CommandDone(id, outcome) => self.command_done(id, &outcome, cx),
             Input::BackendStarted(id, process) => {
                 for generation in self.generations() {
-                    generation.backend_started(id, process.clone());
+                    generation.backend_started(id, process.clone(), cx);
                 }
             }
             Input::BackendEnded(id, end) => self.backend_ended(id, end, cx),

@@ -97,6 +97,8 @@ enum Step {
     ReadyAgainAt(Timestamp),
     /// WAIT_AFTER_START, until then.
     Pause(Timestamp),
+    /// All is ready, but nobody has said yet which process COMMAND is.
+    ToBeKnown,
     /// Out of time: the command is being killed, and its end waited for, so that never two STARTs
     /// run at once.
     Cancelling(CommandId),
@@ -234,6 +236,7 @@ impl Wake {
             Step::CheckAgainAt(_)
             | Step::ReadyAgainAt(_)
             | Step::Pause(_)
+            | Step::ToBeKnown
             | Step::Cancelling(_)
             | Step::Over => {}
         }
@@ -254,6 +257,7 @@ impl Wake {
                 "READY_CMD or READY_URL had not said that it is ready"
             }
             Step::Pause(_) => "WAIT_AFTER_START had not passed",
+            Step::ToBeKnown => "COMMAND was still being started",
             Step::Cancelling(_) | Step::Over => "it was over",
         };
         text.to_owned()

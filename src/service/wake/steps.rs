@@ -80,6 +80,19 @@ impl Wake {
         self.wait(cx)
     }
 
+    /// It is ready, but for [`Self::backend_is_known`].
+    pub(in crate::service) fn wait_to_be_known(&mut self) {
+        self.step = Step::ToBeKnown;
+    }
+
+    /// Which process COMMAND is has been said.
+    pub(in crate::service) fn backend_is_known(&mut self) -> Progress {
+        match self.step {
+            Step::ToBeKnown => self.over(Progress::Ready),
+            _ => Progress::Going,
+        }
+    }
+
     pub(super) fn has_started(&mut self, outcome: &CommandOutcome, cx: &mut Cx<'_>) -> Progress {
         let said = if self.mode == Mode::Fixed {
             Ok(None)

@@ -23,7 +23,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 
-use self::tree::{DEEPEST, is_empty, remove, signal_all};
+use self::tree::{DEEPEST, is_empty, processes, remove, signal_all};
 use super::fd;
 
 /// The control group under which commands get one each. Cheap to clone.
@@ -54,7 +54,7 @@ const PREFIX: &str = "cmd-";
 /// How many numbers are tried for a free name.
 const NAME_TRIES: usize = 100_000;
 /// How much of a label goes into a name; NAME_MAX is 255.
-const LABEL_MAX: usize = 200;
+pub const LABEL_MAX: usize = 200;
 
 // === impl CgroupParent ===
 
@@ -136,6 +136,24 @@ impl CgroupParent {
             path: path.to_owned(),
             parent: Arc::clone(&self.inner),
         })
+    }
+
+    /// The groups of ours that something lives in and nobody holds, with their names.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn left_behind(&self) -> io::Result<Vec<(String, PathBuf)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.inner.path)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            let ours = name.starts_with(PREFIX) && !self.inner.held().contains(&path);
+            if ours && !is_empty(&path) {
+                found.push((name, path));
+            }
+        }
+        Ok(found)
     }
 
     /// The group of ours that this process is in, or in one below it. Its number must be its own
@@ -221,6 +239,14 @@ impl Cgroup {
     /// When the list cannot be read.
     pub fn signal(&self, number: i32, except: Option<Pid>) -> io::Result<()> {
         signal_all(&self.path, number, except, DEEPEST)
+    }
+
+    /// The processes in it, and below.
+    ///
+    /// # Errors
+    /// When a list cannot be read.
+    pub fn processes(&self) -> io::Result<Vec<Pid>> {
+        processes(&self.path, DEEPEST)
     }
 
     /// Kills everything in it, and below. Processes may still be on their way out afterwards: see

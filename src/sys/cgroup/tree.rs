@@ -38,6 +38,19 @@ pub(super) fn remove(path: &Path, depth: usize) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
+/// The processes in it, and below.
+pub(super) fn processes(path: &Path, depth: usize) -> io::Result<Vec<Pid>> {
+    let Some(mut all) = own_processes(path)? else {
+        return Ok(Vec::new());
+    };
+    if depth > 0 {
+        for child in children(path)? {
+            all.extend(processes(&child, depth - 1)?);
+        }
+    }
+    Ok(all)
+}
+
 /// Sends a signal to every process in it, and below, but for those of the process group `except`.
 pub(super) fn signal_all(
     path: &Path,
@@ -45,18 +58,10 @@ pub(super) fn signal_all(
     except: Option<Pid>,
     depth: usize,
 ) -> io::Result<()> {
-    let processes = match fs::read_to_string(path.join("cgroup.procs")) {
-        Ok(processes) => processes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
+    let Some(own) = own_processes(path)? else {
+        return Ok(());
     };
-    // 0 stands for a process outside our pid namespace, and would mean ourselves.
-    for pid in processes
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .filter(|pid| *pid > 0)
-    {
-        let pid = Pid::from_raw(pid);
+    for pid in own {
         if except.is_some() && getpgid(Some(pid)).ok() == except {
             continue;
         }
@@ -69,6 +74,19 @@ pub(super) fn signal_all(
         }
     }
     Ok(())
+}
+
+/// `None`: the group is gone.
+fn own_processes(path: &Path) -> io::Result<Option<Vec<Pid>>> {
+    let processes = match fs::read_to_string(path.join("cgroup.procs")) {
+        Ok(processes) => processes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let numbers = processes.lines().filter_map(|line| line.parse().ok());
+    // 0 stands for a process outside our pid namespace, and would mean ourselves.
+    let known = numbers.filter(|pid| *pid > 0);
+    Ok(Some(known.map(Pid::from_raw).collect()))
 }
 
 fn children(path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -2,7 +2,13 @@
 
 use std::{fs, io, os::unix::ffi::OsStrExt, path::Path};
 
-use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::pidfd::start_time;
 
 /// Sends a signal to a process group, which the caller knows to be its own: its leader is a child
 /// that has not been reaped. An empty group is no error.
@@ -23,6 +29,28 @@ pub fn send_signal(to: Pid, number: i32) -> io::Result<()> {
     match Errno::result(unsafe { libc::kill(to.as_raw(), number) }) {
         Ok(_) | Err(Errno::ESRCH) => Ok(()),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether the number of a process group is still its own. Its leader was started then
+/// ([`super::start_time`]), and may have ended and been reaped by somebody else.
+///
+/// The kernel gives no new process the number of a group that has members. So as long as the group
+/// has never been empty, whoever has that number is the leader itself, and where nobody has it the
+/// group is the leader's. Only who asks long after the end of the last member could be deceived, by
+/// a group whose leader was given the same number and has ended as well: within the time between
+/// two looks, all other numbers would have to be given in between.
+///
+/// # Errors
+/// Where it cannot be known who has the number.
+pub fn is_group_of(leader: Pid, started: u64) -> io::Result<bool> {
+    match start_time(leader) {
+        Ok(at) => Ok(at == started),
+        // Asked in this order: one that is reaped in between is gone for both.
+        Err(unseen) => match kill(leader, None) {
+            Err(Errno::ESRCH) => Ok(true),
+            _ => Err(unseen),
+        },
     }
 }
 

@@ -15,8 +15,8 @@ mod progress;
 mod signals;
 
 pub use child::{ChildSetup, spared_by_oom_killer};
-pub use group::{group_lives, send_signal, signal_group};
-pub use pidfd::{PidFd, WatchedProcess, start_time};
+pub use group::{group_lives, is_group_of, send_signal, signal_group};
+pub use pidfd::{PidFd, Unwatched, WatchedProcess, start_time};
 pub use progress::{Progress, Report, Step};
 pub use signals::remember_ignored;
 

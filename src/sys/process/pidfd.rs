@@ -17,6 +17,16 @@ pub struct PidFd(OwnedFd);
 #[derive(Debug)]
 pub struct WatchedProcess(AsyncFd<PidFd>);
 
+/// The runtime cannot take it.
+#[derive(Debug, thiserror::Error)]
+#[error("the end of process cannot be an event: {source}")]
+pub struct Unwatched {
+    /// The process.
+    pub process: PidFd,
+    /// Why.
+    pub source: io::Error,
+}
+
 // === impl PidFd ===
 
 impl PidFd {
@@ -103,13 +113,14 @@ impl WatchedProcess {
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
-    pub fn new(process: PidFd) -> io::Result<Self> {
+    pub fn new(process: PidFd) -> Result<Self, Unwatched> {
         // SAFETY: `PidFd` owns its descriptor, always returns the same one from `as_raw_fd`, and
         // neither closes it nor lets it be replaced before it is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) };
-        registered
-            .map(Self)
-            .map_err(|refused| refused.into_parts().1)
+        registered.map(Self).map_err(|refused| {
+            let (process, source) = refused.into_parts();
+            Unwatched { process, source }
+        })
     }
 
     /// Waits until it has ended, reaped or not. Asked again, it says so again.

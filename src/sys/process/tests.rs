@@ -27,6 +27,28 @@ fn a_group_lives_as_long_as_one_of_it_does() {
     signal_group(group, Signal::SIGKILL).unwrap();
 }
 
+#[test]
+fn a_group_keeps_its_number_after_its_leader_and_a_stranger_with_that_number_is_not_it() {
+    let mut leader = std::process::Command::new("/bin/sh")
+        .args(["-c", "sleep 1000 & read line"])
+        .process_group(0)
+        .stdin(std::process::Stdio::piped())
+        // One that outlives a test that fails keeps nobody waiting for the end of its output.
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let group = Pid::from_raw(i32::try_from(leader.id()).unwrap());
+    let started = start_time(group).unwrap();
+    assert!(is_group_of(group, started).unwrap());
+    assert!(!is_group_of(group, started + 1).unwrap());
+    drop(leader.stdin.take());
+    leader.wait().unwrap();
+    assert!(group_lives(group).unwrap());
+    assert!(is_group_of(group, started).unwrap());
+    signal_group(group, Signal::SIGKILL).unwrap();
+}
+
 #[tokio::test]
 async fn the_groups_are_those_that_were_asked_for_and_no_others() {
     if !nix::unistd::geteuid().is_root() {

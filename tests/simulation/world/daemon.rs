@@ -75,6 +75,7 @@ impl World {
             !was_awake || has_ended || self.record.is_some(),
             "6: a restart forgets what is awake"
         );
+        self.none_is_lost()?;
         self.next_daemon()
     }
 

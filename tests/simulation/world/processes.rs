@@ -63,7 +63,13 @@ impl World {
             self.backends.insert(process.group, backend);
         }
         self.processes.insert(pid, process);
-        let at = self.soon(10);
+        // A user database or a disk may take its time.
+        let most = if !self.benign && self.chance(10) {
+            2_000
+        } else {
+            10
+        };
+        let at = self.soon(most);
         self.schedule(at, Event::BackendStarts(pid, self.life));
         if fate == 2 {
             let at = self.soon(300);
@@ -159,16 +165,22 @@ impl World {
 
     pub(super) fn backend_is_stopped(&mut self, id: BackendId, at_once: bool) -> Step {
         let found = self.processes.iter().find(|(_, own)| own.id == Some(id));
-        let Some((pid, replaced)) = found.map(|(pid, own)| {
+        let Some((pid, replaced, known)) = found.map(|(pid, own)| {
             let current = group(self.definition.targets.first());
-            (*pid, own.group != current)
+            (*pid, own.group != current, own.known)
         }) else {
             // It is being started, and will fail.
             return Ok(());
         };
+        let restart = self.account.retiring.filter(|r| r.keep && !replaced);
         if at_once {
             promise!(self.account.hurried, "COMMAND is killed without a reason");
-        } else {
+        }
+        if let Some(restart) = restart {
+            let waited = self.account.hurried || restart.deadline.is_some_and(|at| self.now >= at);
+            promise!(!known, "6: COMMAND is ended at a restart");
+            promise!(waited, "6: COMMAND was about to be known at a restart");
+        } else if !at_once {
             self.account
                 .may_run(Action::Stop, replaced, &self.terms, self.now)?;
         }
@@ -284,6 +296,21 @@ impl World {
         promise!(
             recorded.is_some_and(|backend| backend.process == written(*pid)),
             "6: the process {pid} runs, and is not written down"
+        );
+        Ok(())
+    }
+
+    /// Promise 6: what outlives the daemon can be found by the next, and is not ended as a stray.
+    pub(super) fn none_is_lost(&self) -> Step {
+        let recorded = self
+            .record
+            .as_ref()
+            .and_then(|record| record.backend.as_ref());
+        let recorded = recorded.map(|backend| backend.process.id.pid);
+        let lost = self.processes.keys().find(|pid| recorded != Some(**pid));
+        promise!(
+            lost.is_none(),
+            "6: after a restart {lost:?} is in nobody's books"
         );
         Ok(())
     }
