@@ -843,7 +843,7 @@ fn what_one_of_a_former_daemon_has_started_does_not_outlive_its_main_process() {
         .called("command")
         .does(&format!("sleep 1000 & echo $$ >{}; wait", main.display()));
     let pid = pid_in(&main);
-    let written = cued.stage.path("run/state/web.json");
+    let written = cued.stage.path("run/state-other/web.json");
     until("it is in the books", || written.exists());
     cued.daemon_is_killed();
     let _former = std::mem::replace(&mut cued.daemon, cued.stage.daemon_again());
@@ -911,7 +911,7 @@ fn one_that_cannot_be_watched_by_the_next_daemon_is_looked_at_and_is_not_lost() 
             .says("no event tells of the end of its COMMAND, so it is looked for");
         assert_eq!(fetch(cued.front), "page");
         assert!(
-            cued.stage.path("run/state/web.json").exists(),
+            cued.stage.path("run/state-other/web.json").exists(),
             "{fault:?}: it is not in the books any more"
         );
         drop(server);
