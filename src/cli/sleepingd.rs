@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Run in the foreground (the default)
     Run(RunArgs),
+    /// Forward to one service, with no file; behind -- the command that is the backend
+    Forward(Box<ForwardArgs>),
     /// Check the configuration and explain what it does
     Check(CheckArgs),
     /// Start, stop or check a container, as CONTAINER= does
@@ -51,6 +53,56 @@ pub struct RunArgs {
     /// Log every connection and every step
     #[arg(long, alias = "verbose", short_alias = 'v')]
     pub debug: bool,
+}
+
+/// Between where, and what is run. Each option is a key of a section.
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    /// Where to listen (PORT); by default the sockets that were inherited
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<String>,
+    /// Where the backend is (TARGET)
+    #[arg(long, value_name = "ADDRESS")]
+    pub target: Vec<String>,
+    /// Pairs of where to listen and where that leads, "LISTEN TARGET [LISTEN TARGET...]" (PROXY)
+    #[arg(long, value_name = "PAIRS")]
+    pub proxy: Vec<String>,
+    /// What separates the addresses of --proxy, beside blanks
+    #[arg(long, value_name = "TEXT")]
+    pub proxy_sep: Option<String>,
+    /// Start the command at once (AUTO_START)
+    #[arg(long)]
+    pub auto_start: bool,
+    /// Stop the command when nobody has used it for so long (IDLE_TIME); by default never
+    #[arg(long, alias = "stop-after", value_name = "DURATION")]
+    pub idle_time: Option<String>,
+    /// By which signal it is stopped (STOP_SIGNAL)
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Kill it if it has not ended by then (STOP_TIMEOUT)
+    #[arg(long, value_name = "DURATION")]
+    pub stop_timeout: Option<String>,
+    /// How long a client waits for it (WAKE_TIMEOUT)
+    #[arg(long, alias = "timeout", value_name = "DURATION")]
+    pub wake_timeout: Option<String>,
+    /// An extra pause after it listens (WAIT_AFTER_START)
+    #[arg(long, value_name = "DURATION")]
+    pub wait_after_start: Option<String>,
+    /// As whom it runs (USER)
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Exit when nothing has happened for so long, under systemd with its sockets (EXIT_IDLE_TIME)
+    #[arg(long, value_name = "DURATION")]
+    pub exit_idle_time: Option<String>,
+    /// So many connections at once (MAX_CONNECTIONS)
+    #[arg(long, alias = "connections-max", value_name = "NUMBER")]
+    pub max_connections: Option<String>,
+    /// Log every connection and every step
+    #[arg(long, alias = "verbose", short = 'd', short_alias = 'v')]
+    pub debug: bool,
+    /// The backend and its arguments, run without a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// What is checked.

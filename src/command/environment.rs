@@ -38,7 +38,8 @@ pub(super) struct EnvironmentFileError {
     source: io::Error,
 }
 
-/// The environment, in this order: what of the daemon's is passed on; the user's; ENVIRONMENT;
+/// The environment, in this order: what of the daemon's is passed on (all of it to what a person
+/// has started by us); the user's; ENVIRONMENT;
 /// ENVIRONMENT_FILE; and what we say of the request, which nothing overrides. Reads files, so call
 /// it off the runtime's thread.
 pub(super) fn variables(
@@ -46,6 +47,10 @@ pub(super) fn variables(
     identity: &Identity,
 ) -> Result<Variables, EnvironmentFileError> {
     let mut all = Variables::default();
+    if request.recipe.attached {
+        // What was for us alone has been taken out of it.
+        all.set.extend(std::env::vars_os());
+    }
     let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
     all.set("PATH", path.unwrap_or_else(|| DEFAULT_PATH.into()));
     if let Some(lang) = std::env::var_os("LANG") {
@@ -58,7 +63,9 @@ pub(super) fn variables(
             }
         }
     }
-    all.user(identity.user.as_ref());
+    if !request.recipe.attached || identity.switch.is_some() {
+        all.user(identity.user.as_ref());
+    }
     for (name, value) in &request.recipe.environment.variables {
         all.set(name, value);
     }

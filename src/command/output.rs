@@ -122,11 +122,12 @@ impl Stream {
 // === impl Output ===
 
 impl Output {
-    /// The output of a command that is about to start.
+    /// The output of a command that is about to start; of one that prints where we do, there is
+    /// nothing to read.
     pub(super) fn new(
         service: &str,
         action: Action,
-        [out, err]: [Stream; 2],
+        streams: Option<[Stream; 2]>,
         keeper: Arc<dyn PipeKeeper>,
     ) -> Self {
         // COMMAND is asked nothing: what it prints is no answer.
@@ -135,9 +136,10 @@ impl Output {
             _ => FirstLine::Awaited,
         };
         let said = Said::new(service, action.as_str(), first);
+        let (out, err) = streams.map_or((None, None), |[out, err]| (Some(out), Some(err)));
         Self {
-            out: Some(out),
-            err: Some(err),
+            out,
+            err,
             said,
             keeper,
             busy: false,

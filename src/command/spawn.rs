@@ -61,6 +61,14 @@ pub(super) struct Remarks {
     pub(super) no_cgroup: Option<io::Error>,
 }
 
+/// Where a command prints to: standard output and standard error.
+#[derive(Debug)]
+struct Printing {
+    writers: [OwnedFd; 2],
+    /// What we read, and the names under which that is kept. None, where it prints where we do.
+    read: Option<([String; 2], [OwnedFd; 2])>,
+}
+
 /// Where a command runs.
 #[derive(Debug)]
 struct Directory {
@@ -74,7 +82,7 @@ struct Launch<'a> {
     identity: &'a Identity,
     variables: &'a Variables,
     directory: &'a Directory,
-    writers: [&'a OwnedFd; 2],
+    writers: &'a [OwnedFd; 2],
 }
 
 /// Starts the command, unless `given_up` says so before. Blocks; needs a runtime.
@@ -92,28 +100,32 @@ pub(super) fn spawn(
     };
     let mut cgroup = cgroup(inner, request, &mut remarks);
     let uid = identity.switch.as_ref().map(|to| to.uid);
-    let (names, [out, err]) = pipes(inner, request, uid).map_err(SpawnError::Pipe)?;
+    let printing = Printing::of(inner, request, uid).map_err(SpawnError::Pipe)?;
     if given_up.load(Ordering::Acquire) {
         return Err(SpawnError::GivenUp);
     }
+    let Printing { writers, read } = printing;
+    let names = read.as_ref().map(|(names, _)| names.clone());
+    let names = names.as_ref().map_or(&[][..], |names| names);
     // Before there is a process: from its first moment on its pipes do not end in us alone.
-    for (name, ends) in names.iter().zip([&out, &err]) {
-        inner.keeper.keep(name, ends.read.as_fd());
+    for (name, end) in names.iter().zip(read.iter().flat_map(|(_, ends)| ends)) {
+        inner.keeper.keep(name, end.as_fd());
     }
     // Nor does it start before its pipes can be read: one that is to fail now would be left running.
-    let started = streams(&names, [out.read, err.read]).and_then(|streams| {
+    let streams = read.map(|(names, ends)| streams(&names, ends)).transpose();
+    let started = streams.and_then(|streams| {
         let launch = Launch {
             inner,
             identity: &identity,
             variables: &variables,
             directory: &directory,
-            writers: [&out.write, &err.write],
+            writers: &writers,
         };
         let child = launch.start(&Invocation::of(request), &mut cgroup, &mut remarks)?;
         Ok((child, streams))
     });
     if started.is_err() {
-        take_back(inner, cgroup.as_ref(), &names);
+        take_back(inner, cgroup.as_ref(), names);
     }
     let (child, streams) = started?;
     let service = request.service.as_str();
@@ -135,6 +147,28 @@ fn take_back(inner: &Inner, cgroup: Option<&Cgroup>, names: &[String]) {
     }
     for name in names {
         inner.keeper.release(name);
+    }
+}
+
+// === impl Printing ===
+
+impl Printing {
+    fn of(inner: &Inner, request: &CommandRequest, owner: Option<Uid>) -> io::Result<Self> {
+        if request.recipe.attached && request.action == Action::Command {
+            let writers = [
+                io::stdout().as_fd().try_clone_to_owned()?,
+                io::stderr().as_fd().try_clone_to_owned()?,
+            ];
+            return Ok(Self {
+                writers,
+                read: None,
+            });
+        }
+        let (names, [out, err]) = pipes(inner, request, owner)?;
+        Ok(Self {
+            writers: [out.write, err.write],
+            read: Some((names, [out.read, err.read])),
+        })
     }
 }
 
@@ -211,6 +245,10 @@ impl Directory {
             None => (said, false),
         };
         let path = match said {
+            // Where none is said and a person has started us, it is where that person is.
+            b"" if request.recipe.attached => {
+                std::env::current_dir().unwrap_or_else(|_| "/".into())
+            }
             b"" => PathBuf::from("/"),
             b"~" => identity
                 .user

@@ -74,7 +74,7 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(origin) = &self.origin {
-            write!(f, "{}:{}: ", origin.file.display(), origin.line)?;
+            write!(f, "{origin}")?;
         }
         write!(f, "{}: {}", self.severity, self.message)
     }

@@ -14,6 +14,8 @@
 //! circles.rs    services  -> those that lead to one another for ever
 //! ```
 //!
+//! `forward.rs` makes a service of a command line's options instead.
+//!
 //! Nothing here logs, and nothing but [`read_files`] touches the system: whether users, commands
 //! and directories exist is found out when they are used.
 
@@ -27,6 +29,7 @@ mod clashes;
 mod diagnostic;
 mod explain;
 mod files;
+mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub mod keys;
@@ -41,6 +44,7 @@ mod words;
 pub use diagnostic::{Diagnostic, Severity};
 pub use explain::explain;
 pub use files::{BASE_DIRECTORY, ReadError, SourceFile, read_files, read_files_under};
+pub use forward::{Forward, Said};
 
 use diagnostic::Report;
 use keys::Place;
@@ -116,6 +120,16 @@ pub fn parse(files: &[SourceFile], inherited: &[String], scope: Scope) -> Loaded
         // As with a key that is there twice in one file.
         about_daemon = said.or(about_daemon);
     }
+    finish(candidates, about_daemon, report, files)
+}
+
+/// What no two of them can have, and what becomes of each.
+fn finish(
+    mut candidates: Vec<Candidate>,
+    about_daemon: AboutDaemon,
+    mut report: Report,
+    files: &[SourceFile],
+) -> Loaded {
     clashes::check(&mut candidates, &mut report);
     circles::check(&mut candidates, &mut report);
     let mut loaded = Loaded {

@@ -150,6 +150,7 @@ fn recipe(values: Values<'_>) -> Recipe {
             &keys::WORKING_DIRECTORY,
             keys::WORKING_DIRECTORY.info.default,
         ),
+        attached: false,
         environment: Environment {
             variables: values.list(&keys::ENVIRONMENT),
             files: values.list(&keys::ENVIRONMENT_FILE),

@@ -174,10 +174,9 @@ pub fn missing_accounts(definitions: &[Definition]) -> Vec<String> {
         let why = answer
             .or_insert_with(|| sys::user::resolve(account).err().map(|e| e.to_string()))
             .as_ref()?;
-        let (file, line) = (definition.origin.file.display(), definition.origin.line);
         Some(format!(
-            "{file}:{line}: warning: {}: {why}; its commands will fail",
-            definition.name
+            "{}warning: {}: {why}; its commands will fail",
+            definition.origin, definition.name
         ))
     });
     missing.collect()

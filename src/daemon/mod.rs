@@ -46,5 +46,5 @@ pub use configuration::{
     load_for_foreground, load_for_generator, missing_accounts,
 };
 pub use held::{forget_held, held_units};
-pub use startup::{Options, StartError};
+pub use startup::{Ended, Options, StartError};
 pub use supervisor::{put_to_sleep, run};

@@ -13,6 +13,8 @@ use tracing::warn;
 
 use super::{Scope, configuration::ConfigurationError};
 use crate::{
+    config::Loaded,
+    model::CommandExit,
     sys,
     systemd::{notify::Notifier, sockets::Inherited},
 };
@@ -32,10 +34,34 @@ pub struct Options {
     pub scope: Scope,
     /// `--runtime-directory DIR`: instead of the one that systemd made or the user has.
     pub runtime_directory: Option<PathBuf>,
+    /// What `forward` was told: instead of files, with nothing remembered and nobody to be asked,
+    /// and as a person runs a program: what ends us is passed on to what we run.
+    pub given: Option<Loaded>,
     /// What was inherited, taken before any thread existed.
     pub inherited: Inherited,
     /// Where systemd is told how we are, taken at the same time.
     pub notifier: Notifier,
+}
+
+/// How the daemon has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// How the command of `forward` has, if it ran when we were told to end.
+    pub command: Option<CommandExit>,
+}
+
+impl Ended {
+    /// Our exit status: that of the command, as a shell has it, if there was one.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        let status = match &self.command {
+            None => 0,
+            Some(CommandExit::Exited(status)) => *status,
+            Some(CommandExit::Signalled(signal)) => 128 + signal,
+            Some(_) => 1,
+        };
+        u8::try_from(status).unwrap_or(1)
+    }
 }
 
 /// Why the daemon does not start.

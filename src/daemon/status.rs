@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::outcome;
 use crate::{
     control::api,
-    model::{Action, Definition, Timestamp},
+    model::{Action, Definition, Recipe, Timestamp},
     relay,
     service::{DrainingSnapshot, Report, Snapshot, lifecycle::State},
 };
@@ -55,6 +55,12 @@ impl Gauge {
         if before != (awake, relays) {
             self.totals.changed.notify_one();
         }
+    }
+
+    /// Whether it is asleep, and has no client; one that has nothing to put to sleep has no client.
+    pub(super) fn is_asleep(&self, recipe: &Recipe) -> bool {
+        let awake = self.awake.load(Relaxed) && !recipe.wakes_nothing();
+        !awake && self.relays.load(Relaxed) == 0
     }
 
     /// Counts what was reported.
@@ -111,11 +117,6 @@ pub(super) fn in_words<'a>(gauges: impl Iterator<Item = &'a Arc<Gauge>>) -> Stri
         plural(services),
         plural(relays)
     )
-}
-
-/// Whether none is awake, or has a client.
-pub(super) fn all_asleep<'a>(mut gauges: impl Iterator<Item = &'a Arc<Gauge>>) -> bool {
-    gauges.all(|gauge| !gauge.awake.load(Relaxed) && gauge.relays.load(Relaxed) == 0)
 }
 
 /// One service, for the control socket.

@@ -84,6 +84,17 @@ impl Default for StopPlan {
 // === impl StopSignal ===
 
 impl StopSignal {
+    /// SIGHUP: whose terminal has gone.
+    pub const HUP: Self = Self(libc::SIGHUP);
+    /// SIGINT: Ctrl-C.
+    pub const INT: Self = Self(libc::SIGINT);
+    /// SIGTSTP: Ctrl-Z.
+    pub const TSTP: Self = Self(libc::SIGTSTP);
+    /// SIGCONT: it goes on.
+    pub const CONT: Self = Self(libc::SIGCONT);
+    /// SIGTERM.
+    pub const TERM: Self = Self(libc::SIGTERM);
+
     /// Its number.
     #[must_use]
     pub fn number(self) -> i32 {

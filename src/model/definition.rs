@@ -4,7 +4,7 @@
 //! [`Recipe`] from the next wake, and the targets by draining the generation that has the old
 //! ones.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     CidrList, CommandLine, Destination, ListenAddr, ProxyProtocol, ServiceName, Slug, Supervised,
@@ -17,6 +17,16 @@ pub struct Origin {
     pub file: PathBuf,
     /// The line, from 1.
     pub line: usize,
+}
+
+/// What a message begins with: `FILE:LINE: `. Nothing, for what no file has said.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.as_os_str().is_empty() {
+            return Ok(());
+        }
+        write!(f, "{}:{}: ", self.file.display(), self.line)
+    }
 }
 
 /// One service.
@@ -80,6 +90,21 @@ pub struct Recipe {
     pub working_directory: PathBuf,
     /// ENVIRONMENT and ENVIRONMENT_FILE.
     pub environment: Environment,
+    /// COMMAND is what a person has put behind our own name (`sleepingd forward`): it has our
+    /// environment, directory, standard output and standard error.
+    pub attached: bool,
+}
+
+impl Recipe {
+    /// Whether nothing of ours is ever woken by it, nor put to sleep: the bytes are forwarded, and
+    /// that is all.
+    #[must_use]
+    pub fn wakes_nothing(&self) -> bool {
+        self.start.is_none()
+            && self.stop.is_none()
+            && self.check.is_none()
+            && self.command.is_none()
+    }
 }
 
 /// Who commands run as. Both blank: as the daemon.

@@ -18,6 +18,7 @@
 //! | `exhaustion` | descriptors run out |
 //! | `pipes` | the pipes that a user has run out, or splicing is refused |
 //! | `command` | COMMAND: started, looked after, ended, found again |
+//! | `forward` | one service with no file: `sleepingd forward` |
 //! | `crashing` | backends that die, hang, or cannot be stopped; commands that multiply |
 //! | `vanishing` | peers that are gone without a word |
 //! | `crowds` | thousands that are silent, half-closed or idle |
@@ -48,6 +49,7 @@ mod ending;
 mod exhaustion;
 mod faces;
 mod failing;
+mod forward;
 mod installed;
 mod limits;
 mod manager;

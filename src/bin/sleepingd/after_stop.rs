@@ -65,6 +65,7 @@ async fn clean_up(args: AfterStopArgs, notifier: Notifier) -> Result<(), String>
         warn!("the sockets are left to systemd: {e}");
     }
     let left = daemon::put_to_sleep(Options {
+        given: None,
         config_file: args.config_file,
         scope,
         runtime_directory: None,

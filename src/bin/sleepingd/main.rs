@@ -2,21 +2,24 @@
 //! codes (sysexits, which systemd prints by name).
 
 mod after_stop;
+mod forward;
 mod manager;
 
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use sleepingd::{
-    cli::sleepingd::{CheckArgs, Cli, Command, ContainerAction, ContainerArgs, RunArgs},
+    cli::sleepingd::{
+        CheckArgs, Cli, Command, ContainerAction, ContainerArgs, ForwardArgs, RunArgs,
+    },
     config,
     container::{self, Check, ContainerError, ContainerRef},
-    daemon::{self, Options, Scope, StartError},
+    daemon::{self, Ended, Options, Scope, StartError},
     sys,
     systemd::{
         Notifier,
         journal::{self, message_id},
-        sockets,
+        sockets::{self, Inherited},
     },
 };
 use tracing::{Level, error};
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
             }
         },
         Some(Command::Run(args)) => run(args),
+        Some(Command::Forward(args)) => forward(*args),
         Some(Command::Start(args)) => manager::start(Scope::of(args.user)),
         Some(Command::Stop(args)) => manager::stop(Scope::of(args.user)),
         Some(Command::AfterStop(args)) => after_stop::after_stop(args),
@@ -106,47 +110,86 @@ fn in_container(args: &ContainerArgs, named: &ContainerRef) -> Result<ExitCode, 
 }
 
 fn run(args: RunArgs) -> ExitCode {
+    let debug = args.debug;
+    let options = |inherited, notifier| {
+        Ok(Options {
+            config_file: args.config_file,
+            scope: Scope::of(args.user),
+            runtime_directory: args.runtime_directory,
+            given: None,
+            inherited,
+            notifier,
+        })
+    };
+    match serve(debug, options) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(code) => code,
+    }
+}
+
+fn forward(args: ForwardArgs) -> ExitCode {
+    let debug = args.debug;
+    let options = |inherited: Inherited, notifier| {
+        let names = inherited.sockets.iter().map(|socket| socket.name.clone());
+        let given = forward::load(args, &names.collect::<Vec<_>>());
+        let given = given.map_err(|wrong| {
+            for line in wrong {
+                eprintln!("sleepingd: {line}");
+            }
+            ExitCode::from(USAGE)
+        })?;
+        Ok(Options {
+            config_file: None,
+            scope: Scope::System,
+            runtime_directory: None,
+            given: Some(given),
+            inherited,
+            notifier,
+        })
+    };
+    match serve(debug, options) {
+        Ok(ended) => ExitCode::from(ended.status()),
+        Err(code) => code,
+    }
+}
+
+/// From what was inherited to the end.
+fn serve(
+    debug: bool,
+    options: impl FnOnce(Inherited, Notifier) -> Result<Options, ExitCode>,
+) -> Result<Ended, ExitCode> {
     // Before any thread exists: the environment is changed here.
     let (inherited, notifier) = match (sockets::take(), Notifier::take()) {
         (Ok(inherited), Ok(notifier)) => (inherited, notifier),
-        (Err(e), _) => return fail(&format!("what systemd handed over cannot be used: {e}")),
-        (_, Err(e)) => return fail(&e.to_string()),
+        (Err(e), _) => {
+            return Err(fail(&format!(
+                "what systemd handed over cannot be used: {e}"
+            )));
+        }
+        (_, Err(e)) => return Err(fail(&e.to_string())),
     };
-    if let Err(e) = sys::process::remember_ignored() {
-        return fail(&format!("the signals that are ignored cannot be read: {e}"));
+    let options = options(inherited, notifier)?;
+    sys::process::remember_ignored()
+        .map_err(|e| fail(&format!("the signals that are ignored cannot be read: {e}")))?;
+    // In a container: what follows is not for process 1.
+    match sys::process::leave_init_behind() {
+        Ok(None) => {}
+        Ok(Some(status)) => return Err(ExitCode::from(status)),
+        Err(e) => return Err(fail(&format!("as process 1, a child is needed: {e}"))),
     }
-    let level = if args.debug {
-        Level::DEBUG
-    } else {
-        Level::INFO
-    };
-    let _log = match journal::init(level) {
-        Ok(guard) => guard,
-        Err(e) => return fail(&e.to_string()),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    let level = if debug { Level::DEBUG } else { Level::INFO };
+    let _log = journal::init(level).map_err(|e| fail(&e.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(e) => return fail(&format!("no runtime: {e}")),
-    };
-    let outcome = runtime.block_on(daemon::run(Options {
-        config_file: args.config_file,
-        scope: Scope::of(args.user),
-        runtime_directory: args.runtime_directory,
-        inherited,
-        notifier,
-    }));
+        .map_err(|e| fail(&format!("no runtime: {e}")))?;
+    let outcome = runtime.block_on(daemon::run(options));
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            tell(&e);
-            let bad = matches!(e, StartError::Configuration(_) | StartError::NoService(_));
-            ExitCode::from(if bad { CONFIG } else { FAILURE })
-        }
-    }
+    outcome.map_err(|e| {
+        tell(&e);
+        let bad = matches!(e, StartError::Configuration(_) | StartError::NoService(_));
+        ExitCode::from(if bad { CONFIG } else { FAILURE })
+    })
 }
 
 fn tell(e: &StartError) {

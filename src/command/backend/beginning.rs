@@ -10,9 +10,9 @@ use std::{
 };
 
 use nix::{sys::signal::Signal, unistd::Pid};
-use tokio::{process::Child, sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{process::Child, task::spawn_blocking, time::timeout};
 
-use super::{BackendNews, Order, Teller, life::Backend};
+use super::{BackendNews, Teller, life::Backend, orders::Orders};
 use crate::{
     command::{
         Inner,
@@ -43,7 +43,7 @@ pub(super) struct Started {
 pub(super) async fn begin(
     inner: Arc<Inner>,
     request: CommandRequest,
-    mut orders: watch::Receiver<Order>,
+    mut orders: Orders,
     told: Teller,
 ) {
     let given_up = Arc::new(AtomicBool::new(false));
@@ -54,7 +54,7 @@ pub(super) async fn begin(
     };
     let started = tokio::select! {
         started = &mut starting => started,
-        () = unwanted(&mut orders) => {
+        () = orders.unwanted() => {
             given_up.store(true, Ordering::Release);
             if let Ok(started) = timeout(GRACE, &mut starting).await {
                 started
@@ -88,7 +88,7 @@ pub(super) async fn go_on(
     inner: Arc<Inner>,
     service: String,
     found: FoundBackend,
-    orders: watch::Receiver<Order>,
+    orders: Orders,
     told: Teller,
 ) {
     let id = found.process.id;
@@ -102,7 +102,7 @@ async fn put_down_late(
     inner: &Arc<Inner>,
     request: &CommandRequest,
     started: Result<Result<Started, SpawnError>, tokio::task::JoinError>,
-    orders: watch::Receiver<Order>,
+    orders: Orders,
 ) {
     let Ok(Ok(started)) = started else { return };
     let mut backend = Backend::new(Arc::clone(inner), request, started, orders);
@@ -114,13 +114,6 @@ fn not_started(why: &str) -> BackendNews {
         exit: Some(CommandExit::NotStarted(why.to_owned())),
         stderr_tail: Vec::new(),
     })
-}
-
-/// Until it is no longer wanted. Whoever may say so and is gone lets it go on.
-async fn unwanted(orders: &mut watch::Receiver<Order>) {
-    if orders.wait_for(|order| *order != Order::Run).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// Starts it. Blocks; needs a runtime.

@@ -5,11 +5,15 @@ use std::{os::fd::AsFd, sync::Arc, time::Duration};
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     process::Child,
-    sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Order, beginning::Started, keeping::Keeping, watching::Watch};
+use super::{
+    beginning::Started,
+    keeping::Keeping,
+    orders::{Heard, Order, Orders},
+    watching::Watch,
+};
 use crate::{
     command::{
         Inner,
@@ -43,7 +47,7 @@ pub(super) struct Backend {
     cgroup: Option<Cgroup>,
     /// `None`: the record alone is left to the next daemon.
     keeping: Option<Keeping>,
-    orders: watch::Receiver<Order>,
+    orders: Orders,
 }
 
 /// How the running of it came to its end.
@@ -64,10 +68,10 @@ impl Backend {
         inner: Arc<Inner>,
         request: &CommandRequest,
         started: Started,
-        mut orders: watch::Receiver<Order>,
+        mut orders: Orders,
     ) -> Self {
         // What it was told while it was being started is still to be done.
-        orders.mark_changed();
+        orders.again();
         remark(&inner, request, &started.remarks);
         let keeping = Keeping::begin(&inner, &request.slug, started.watched.as_fd());
         Self {
@@ -87,7 +91,7 @@ impl Backend {
         inner: Arc<Inner>,
         service: String,
         found: FoundBackend,
-        orders: watch::Receiver<Order>,
+        orders: Orders,
     ) -> Self {
         let FoundBackend {
             process,
@@ -154,10 +158,14 @@ impl Backend {
                 biased;
                 () = advance(self.output.as_mut()) => {}
                 () = self.watch.ended() => return way,
-                order = next_order(&mut self.orders) => match order {
-                    Order::Run => {}
-                    Order::Stop(plan) => way = Way::Stopping(self.stop(plan)),
-                    Order::Kill => return Way::Killed,
+                heard = self.orders.heard() => match heard {
+                    Heard::Order(Order::Run) => {}
+                    Heard::Order(Order::Stop(plan)) => way = Way::Stopping(self.stop(plan)),
+                    Heard::Order(Order::Kill) => return Way::Killed,
+                    Heard::Signal(signal, done) => {
+                        self.signal(signal);
+                        drop(done);
+                    }
                 },
                 () = until(deadline) => {
                     self.say_killed();
@@ -194,7 +202,7 @@ impl Backend {
         let mut pause = LOOK_INTERVAL;
         while self.lives().await {
             tokio::select! {
-                () = killed(&mut self.orders) => break,
+                () = self.orders.killed() => break,
                 () = until(deadline) => {
                     self.say_killed();
                     break;
@@ -297,7 +305,7 @@ impl Backend {
     }
 
     fn say_killed(&self) {
-        let plan = match *self.orders.borrow() {
+        let plan = match self.orders.newest() {
             Order::Stop(plan) => plan,
             Order::Run | Order::Kill => return,
         };
@@ -328,19 +336,6 @@ async fn advance(output: Option<&mut Output>) {
 async fn drain(mut output: Option<&mut Output>) {
     loop {
         advance(output.as_deref_mut()).await;
-    }
-}
-
-/// Until it is to be killed.
-async fn killed(orders: &mut watch::Receiver<Order>) {
-    while next_order(orders).await != Order::Kill {}
-}
-
-/// The next order; never, once nobody can give one.
-async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
-    match orders.changed().await {
-        Ok(()) => *orders.borrow_and_update(),
-        Err(_) => std::future::pending().await,
     }
 }
 

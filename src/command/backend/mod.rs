@@ -11,27 +11,30 @@
 //!
 //! | file | the idea in it |
 //! | --- | --- |
-//! | `mod` | what is told about it, and what it is told |
+//! | `mod` | what is told about it |
 //! | `beginning` | from a request, or from what a former daemon has left, to one that runs |
 //! | `life` | one that runs: read, waited for, ended |
+//! | `orders` | what it is told, from both ends |
 //! | `watching` | how its end is noticed |
 //! | `keeping` | its descriptor, kept for the next daemon |
 
 mod beginning;
 mod keeping;
 mod life;
+mod orders;
 mod watching;
 
 use std::sync::Arc;
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 pub(super) use self::watching::is_gone;
 
-use self::beginning::{begin, go_on};
+pub use self::orders::BackendControl;
+use self::{
+    beginning::{begin, go_on},
+    orders::orders,
+};
 use super::{
     Runner,
     found::FoundBackend,
@@ -46,18 +49,6 @@ pub enum BackendNews {
     Started(BackendProcess),
     /// It has ended, or could not be started, and nothing of it is left.
     Ended(BackendEnd),
-}
-
-/// What a COMMAND is told. Dropped, it lets the process go on.
-#[derive(Debug)]
-pub struct BackendControl(watch::Sender<Order>);
-
-/// The newest order counts: nobody takes one back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Run,
-    Stop(StopPlan),
-    Kill,
 }
 
 /// To whom the news go.
@@ -76,10 +67,10 @@ impl Runner {
         request: CommandRequest,
         told: impl Fn(BackendNews) + Send + Sync + 'static,
     ) -> BackendControl {
-        let (to, orders) = watch::channel(Order::Run);
+        let (control, orders) = orders();
         let inner = Arc::clone(&self.inner);
         tokio::spawn(begin(inner, request, orders, Box::new(told)));
-        BackendControl(to)
+        control
     }
 
     /// Looks after a COMMAND that a former daemon started; its end is told.
@@ -92,7 +83,7 @@ impl Runner {
         found: FoundBackend,
         told: impl Fn(BackendNews) + Send + Sync + 'static,
     ) -> BackendControl {
-        let (to, orders) = watch::channel(Order::Run);
+        let (control, orders) = orders();
         let inner = Arc::clone(&self.inner);
         // Before anybody may ask what is unclaimed.
         inner.kept.adopt(found.process.id);
@@ -103,7 +94,7 @@ impl Runner {
             orders,
             Box::new(told),
         ));
-        BackendControl(to)
+        control
     }
 
     /// Ends a COMMAND that nobody looks after any more; `of` is the word for it in the log.
@@ -144,24 +135,5 @@ impl Runner {
                 sleep(LOOK_INTERVAL).await;
             }
         });
-    }
-}
-
-// === impl BackendControl ===
-
-impl BackendControl {
-    /// Ends it in this way; its end is told.
-    pub fn stop(&self, plan: StopPlan) {
-        self.order(Order::Stop(plan));
-    }
-
-    /// Kills it, and all that it has started; its end is told.
-    pub fn kill(&self) {
-        self.order(Order::Kill);
-    }
-
-    fn order(&self, order: Order) {
-        // One that has ended needs no order.
-        let _ = self.0.send(order);
     }
 }

@@ -1,11 +1,12 @@
 //! COMMAND: started, told to end, and found again after a restart of the daemon.
 
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::{Actor, Common, Message};
 use crate::{
     command::{BackendControl, BackendNews, FoundBackend},
-    model::{BackendId, CommandRequest, Definition},
+    model::{BackendId, CommandRequest, Definition, StopPlan, StopSignal},
     service::{Input, Record},
 };
 
@@ -79,6 +80,29 @@ impl Actor {
             // An actor that is gone leaves it to the next daemon.
             let _ = to_self.send(Message::Input(input));
         }
+    }
+
+    /// By its own signal, or by that which ends us; then not by both.
+    pub(super) fn stop_backend(&self, id: BackendId, plan: StopPlan) {
+        match self.ending {
+            Some(plan) => self.to_backend(id, |own| own.stop_once(plan)),
+            None => self.to_backend(id, |own| own.stop(plan)),
+        }
+    }
+
+    pub(super) fn pass_on(&self, signal: StopSignal, done: oneshot::Sender<()>) {
+        // A generation that drains may have one beside the current one's: the last of them tells.
+        let (last, mut others) = (done, self.backends.values());
+        if let Some(first) = others.next() {
+            first.pass_on(signal, last);
+        }
+        others.for_each(|own| own.pass_on(signal, oneshot::channel().0));
+    }
+
+    /// All that runs, at once, whatever is open.
+    pub(super) fn end_backends(&mut self, plan: StopPlan) {
+        self.ending = Some(plan);
+        self.backends.values().for_each(|own| own.stop_once(plan));
     }
 
     pub(super) fn to_backend(&self, id: BackendId, say: impl FnOnce(&BackendControl)) {

@@ -31,7 +31,7 @@ impl Actor {
                     }
                 }
                 Output::StartBackend(id, request) => self.start_backend(id, *request),
-                Output::StopBackend(id, plan) => self.to_backend(id, |own| own.stop(plan)),
+                Output::StopBackend(id, plan) => self.stop_backend(id, plan),
                 Output::KillBackend(id) => self.to_backend(id, BackendControl::kill),
                 Output::BackendGone(conn) => self.backend_gone(conn),
                 Output::Probe(id, kind, destinations) => self.probe(id, kind, destinations),

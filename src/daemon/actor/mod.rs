@@ -29,8 +29,8 @@ use super::{
 use crate::{
     command::{BackendControl, Canceller, Runner},
     model::{
-        BackendId, CommandId, ConnId, ConnMap, Definition, Destination, GenerationId, ProbeId,
-        Timestamp,
+        BackendId, CommandExit, CommandId, ConnId, ConnMap, Definition, Destination, GenerationId,
+        ProbeId, StopPlan, StopSignal, Timestamp,
     },
     relay::Activity,
     service::{
@@ -58,6 +58,11 @@ pub(super) enum Message {
     Listen(Vec<ListenSocket>),
     /// The same, and the others are about to be closed: whoever is in their queues is taken first.
     LetGo(Vec<ListenSocket>),
+    /// What ends us ends its COMMAND, in this way.
+    EndBackends(StopPlan),
+    /// This signal means its COMMAND no more than us. The other is dropped when it has been passed
+    /// on.
+    PassOn(StopSignal, oneshot::Sender<()>),
     /// How does it look?
     Look(oneshot::Sender<Snapshot>),
     /// Accept nobody. Is there anything under way? (`true`: nothing.)
@@ -96,6 +101,10 @@ pub(super) struct Actor {
     /// It accepts nobody, for the daemon may be about to exit.
     paused: bool,
     finished: bool,
+    /// How its COMMAND is ended with us.
+    ending: Option<StopPlan>,
+    /// How it has ended then.
+    exit: Option<CommandExit>,
 }
 
 /// What the actor can say to a client's task.
@@ -151,6 +160,8 @@ impl Actor {
             spare: None,
             paused: false,
             finished: false,
+            ending: None,
+            exit: None,
         };
         if let Some((id, found)) = actor.service.restored_backend().zip(found) {
             actor.adopt_backend(id, found);
@@ -158,8 +169,9 @@ impl Actor {
         actor
     }
 
-    /// Serves until every generation of the service is gone. To be called once.
-    pub(super) async fn run(&mut self) {
+    /// Serves until every generation of the service is gone. To be called once. Gives how its
+    /// COMMAND has ended, if it was told to.
+    pub(super) async fn run(&mut self) -> Option<CommandExit> {
         let now = clock::now();
         let outputs = self.service.start(now);
         self.carry_out(now, outputs);
@@ -197,6 +209,7 @@ impl Actor {
                     if self.accepting() => self.accepted(accepted),
             }
         }
+        self.exit.take()
     }
 
     fn told(&mut self, message: Message) {
@@ -225,6 +238,8 @@ impl Actor {
                 self.accept_all();
                 self.listen(sockets);
             }
+            Message::EndBackends(plan) => self.end_backends(plan),
+            Message::PassOn(signal, done) => self.pass_on(signal, done),
             Message::Look(to) => {
                 // Who asked may have gone.
                 let _ = to.send(self.service.snapshot(clock::now()));
@@ -244,8 +259,9 @@ impl Actor {
             Input::RelayEnded(conn) => {
                 self.clients.remove(conn);
             }
-            Input::BackendEnded(id, _) => {
+            Input::BackendEnded(id, end) => {
                 self.backends.remove(id);
+                self.exit = end.exit.clone().filter(|_| self.ending.is_some());
             }
             Input::Configured(definition) => {
                 self.shared = shared(definition, &self.to_self);
@@ -291,7 +307,9 @@ impl Actor {
     /// Whether the process could end now, and nobody would miss it.
     fn has_nothing_to_do(&self) -> bool {
         let seen = self.service.snapshot(clock::now());
-        seen.state == State::Asleep
+        let sleeps = seen.state == State::Asleep
+            || (seen.state == State::Awake && self.shared.wakes_nothing);
+        sleeps
             && seen.held == 0
             && seen.relays == 0
             && seen.draining.is_empty()
@@ -323,6 +341,7 @@ fn shared(definition: &Definition, to_actor: &mpsc::UnboundedSender<Message>) ->
     Arc::new(Shared {
         service: definition.name.clone(),
         policy: Arc::clone(&definition.policy),
+        wakes_nothing: definition.recipe.wakes_nothing(),
         to_actor: to_actor.clone(),
     })
 }

@@ -76,6 +76,8 @@ pub(super) enum Told {
 pub(super) struct Shared {
     pub(super) service: ServiceName,
     pub(super) policy: Arc<Policy>,
+    /// See [`Recipe::wakes_nothing`](crate::model::Recipe::wakes_nothing).
+    pub(super) wakes_nothing: bool,
     pub(super) to_actor: UnboundedSender<Message>,
 }
 

@@ -26,6 +26,7 @@ fn shared() -> (Arc<Shared>, UnboundedReceiver<Message>) {
     let shared = Shared {
         service: definition.name,
         policy: definition.policy,
+        wakes_nothing: true,
         to_actor,
     };
     (Arc::new(shared), inbox)

@@ -321,10 +321,8 @@ impl Sockets {
                         self.add(socket, origin, Some(definition.slug.clone()));
                     }
                     Err(e) => errors.push(format!(
-                        "{}:{}: {}: cannot listen on {addr}: {e}",
-                        definition.origin.file.display(),
-                        definition.origin.line,
-                        definition.name,
+                        "{}{}: cannot listen on {addr}: {e}",
+                        definition.origin, definition.name,
                     )),
                 }
             }

@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// See [`StartError`]; what is awake runs on then.
 pub async fn put_to_sleep(options: Options) -> Result<(), StartError> {
-    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let mut signals = Signals::of_daemon().map_err(StartError::Signals)?;
     let runtime = Runtime::claim(options.runtime_directory.as_deref(), options.scope)?;
     let mut supervisor = Supervisor::without_services(options, runtime.as_ref())?;
     supervisor.take_over();

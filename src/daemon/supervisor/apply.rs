@@ -155,8 +155,8 @@ impl Supervisor {
             let slug = slug.clone();
             async move {
                 // Borrowed: a future stores twice what it is given and keeps.
-                actor.run().await;
-                slug
+                let exit = actor.run().await;
+                (slug, exit)
             }
         });
         let running = Running {

@@ -9,6 +9,7 @@ use super::{EXTEND_BY, EXTEND_EVERY, EndSignals, Running, Supervisor};
 use crate::{
     config::Loaded,
     daemon::actor::Message,
+    model::{CommandExit, StopPlan, StopSignal},
     service::{Input, Retirement},
     systemd::{Job, Notifier, job::JobError, stop_sockets, unit_job},
 };
@@ -22,8 +23,15 @@ const SLACK: Duration = Duration::from_secs(5);
 impl Supervisor {
     /// Stops accepting, drains, and puts to sleep what is awake; not at a restart.
     /// A signal more hurries it: relays are cut, commands killed.
-    pub(super) async fn end(mut self, signals: &mut EndSignals) {
+    pub(super) async fn end(
+        mut self,
+        by: StopSignal,
+        signals: &mut EndSignals,
+    ) -> Option<CommandExit> {
         self.tell(Notifier::stopping);
+        if self.passes_on {
+            self.pass_end_on(by);
+        }
         // Before systemd is asked anything: who comes from now on waits for the next daemon.
         self.tell_all(|| Message::Listen(Vec::new()));
         let how = self.retirement().await;
@@ -45,6 +53,20 @@ impl Supervisor {
             self.sockets.remove_paths();
         }
         info!("ended");
+        self.command_exit
+    }
+
+    /// What ends us ends what we run, at once: it may finish what it has open.
+    fn pass_end_on(&self, by: StopSignal) {
+        for running in self.services.values() {
+            if let Some(command) = &running.definition.recipe.command {
+                let signal = by;
+                running.tell(Message::EndBackends(StopPlan {
+                    signal,
+                    ..command.stop
+                }));
+            }
+        }
     }
 
     /// Until every service has ended.
@@ -58,7 +80,7 @@ impl Supervisor {
             tokio::select! {
                 Some(ended) = self.actors.join_next() => self.ended(ended),
                 () = self.strays.next(), if !self.strays.is_empty() => {}
-                () = signals.next() => {
+                _ = signals.next() => {
                     warn!("told again to end: connections are cut, commands killed");
                     self.hurry();
                 }
@@ -133,7 +155,8 @@ impl Supervisor {
     }
 
     async fn retirement(&self) -> Retirement {
-        if !self.notifier.is_connected() {
+        // Nobody would look after it; and its sockets are for whoever wrote its units to stop.
+        if !self.notifier.is_connected() || self.passes_on {
             return Retirement::Stop;
         }
         match unit_job().await {

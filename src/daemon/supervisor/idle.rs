@@ -22,7 +22,8 @@ impl Supervisor {
     ///
     /// Asking for the status is no use of a service, and puts nothing off.
     pub(super) fn exit_at(&mut self) -> Option<Instant> {
-        let may = self.notifier.is_connected()
+        // Behind sockets of systemd a proxy may be started without being asked to say how it is.
+        let may = (self.notifier.is_connected() || self.passes_on)
             && self.sockets.are_all_inherited()
             && self.leaving.is_empty()
             && self.strays.is_empty()
@@ -42,7 +43,12 @@ impl Supervisor {
         self.asleep_since = None;
         // A unit that was stopped, or went with a daemon-reload, has closed systemd's end: nobody
         // would start us for a client of that port, and with us it would be closed.
-        if let Err(why) = self.sockets.are_kept_by_manager() {
+        // Nobody reloads what `forward` has, and it may be no user that could look.
+        let kept = match self.passes_on {
+            true => Ok(()),
+            false => self.sockets.are_kept_by_manager(),
+        };
+        if let Err(why) = kept {
             warn!("EXIT_IDLE_TIME: the daemon stays, {why}; restart sleepingd to mend that");
             self.exit_idle = None;
             return false;

@@ -26,14 +26,14 @@ use std::{collections::BTreeMap, future::pending, num::NonZeroUsize, sync::Arc, 
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use tracing::{error, info, warn};
 
 pub use self::afterwards::put_to_sleep;
 use self::{
     forgotten::Strays,
-    signals::{EndSignals, Signals},
+    signals::{EndSignals, Signal, Signals},
 };
 use super::{
     actor::{Common, Message},
@@ -41,14 +41,14 @@ use super::{
     held::Held,
     listeners::{Share, SocketId, Sockets},
     scope::CONTROL,
-    startup::{Options, Runtime, StartError},
+    startup::{Ended, Options, Runtime, StartError},
     status::{self, Gauge, Totals},
 };
 use crate::{
     control::api,
-    model::{Definition, Slug},
+    model::{CommandExit, Definition, Slug, StopSignal},
     service::Snapshot,
-    sys::memory,
+    sys::{self, memory},
     systemd::Notifier,
 };
 
@@ -77,7 +77,8 @@ struct Supervisor {
     /// waits until the old one has ended.
     leaving: BTreeMap<Slug, Leaving>,
     strays: Strays,
-    actors: JoinSet<Slug>,
+    /// Each tells how its COMMAND has ended, if it was told to end.
+    actors: JoinSet<(Slug, Option<CommandExit>)>,
     refusers: Vec<AbortHandle>,
     refusing: JoinSet<()>,
     caveats: Vec<String>,
@@ -88,6 +89,10 @@ struct Supervisor {
     exit_idle: Option<Duration>,
     /// Since when everything sleeps.
     asleep_since: Option<Instant>,
+    /// What ends us, and stops us, is passed on to what we run: `forward`.
+    passes_on: bool,
+    /// How COMMAND has ended, as it was told to.
+    command_exit: Option<CommandExit>,
     /// It begins after an exit for EXIT_IDLE_TIME: AUTO_START is of no account.
     after_idle_exit: bool,
 }
@@ -113,8 +118,8 @@ struct Running {
 
 /// Why it does not serve any more.
 enum Leave {
-    /// It was told to end.
-    Told,
+    /// It was told to end, by this signal.
+    Told(StopSignal),
     /// EXIT_IDLE_TIME.
     Idle,
 }
@@ -126,25 +131,36 @@ type Asked = (api::Request, oneshot::Sender<api::Response>);
 ///
 /// # Errors
 /// See [`StartError`]; nothing runs then.
-pub async fn run(options: Options) -> Result<(), StartError> {
+pub async fn run(options: Options) -> Result<Ended, StartError> {
     // Before anything is announced: a SIGTERM during the start must not find the default action.
-    let mut signals = Signals::new().map_err(StartError::Signals)?;
-    let runtime = Runtime::claim(options.runtime_directory.as_deref(), options.scope)?;
+    let signals = match options.given {
+        Some(_) => Signals::of_forward(),
+        None => Signals::of_daemon(),
+    };
+    let mut signals = signals.map_err(StartError::Signals)?;
+    let runtime = match options.given {
+        // Nothing is remembered of it.
+        Some(_) => None,
+        None => Runtime::claim(options.runtime_directory.as_deref(), options.scope)?,
+    };
     let mut supervisor = Supervisor::bring_up(options, runtime.as_ref()).await?;
     let (requests, control) = supervisor.open_control(runtime.as_ref())?;
     supervisor.tell(Notifier::ready);
     supervisor.tell_status();
     info!("ready: {} service(s)", supervisor.services.len());
-    match supervisor.serve(&mut signals, requests).await {
-        Leave::Told => supervisor.end(&mut signals.end).await,
-        Leave::Idle => supervisor.depart(),
-    }
+    let command = match supervisor.serve(&mut signals, requests).await {
+        Leave::Told(by) => supervisor.end(by, &mut signals.end).await,
+        Leave::Idle => {
+            supervisor.depart();
+            None
+        }
+    };
     control.abort();
     if let Some(runtime) = &runtime {
         // The next daemon replaces it anyway.
         let _ = std::fs::remove_file(control_socket(runtime));
     }
-    Ok(())
+    Ok(Ended { command })
 }
 
 fn control_socket(runtime: &Runtime) -> std::path::PathBuf {
@@ -162,12 +178,16 @@ impl Supervisor {
         let mut exit_at = self.exit_at();
         loop {
             tokio::select! {
-                () = signals.end.next() => return Leave::Told,
-                _ = signals.hang_up.recv() => {
-                    // Whoever sent a signal looks into the log for what came of it; it is there.
-                    self.reload(&[]).await;
-                    exit_at = self.exit_at();
-                }
+                signal = signals.next() => match signal {
+                    Err(end) => return Leave::Told(end),
+                    Ok(Signal::HangUp) => {
+                        // Whoever sent a signal looks into the log for what came of it; it is there.
+                        self.reload(&[]).await;
+                        exit_at = self.exit_at();
+                    }
+                    Ok(Signal::Stop) => self.stop_for_a_while().await,
+                    Ok(Signal::GoOn) => self.pass_on(StopSignal::CONT).await,
+                },
                 Some((request, answer)) = requests.recv() => {
                     let response = self.answer(request).await;
                     // Who asked may have gone.
@@ -178,6 +198,9 @@ impl Supervisor {
                 // Not at every connection: what changes until then is told with it.
                 () = self.totals.changed.notified(), if tell_at.is_none() => {
                     tell_at = Some(told + status::PACE);
+                    // Somebody came or went, be it for less time than lies between two looks.
+                    self.asleep_since = None;
+                    exit_at = None;
                 }
                 () = until(tell_at) => {
                     self.tell_status();
@@ -203,9 +226,33 @@ impl Supervisor {
         }
     }
 
-    fn ended(&mut self, ended: Result<Slug, tokio::task::JoinError>) {
+    /// As Ctrl-Z has it: what we run stops, and so do we, until we are told to go on.
+    async fn stop_for_a_while(&self) {
+        self.pass_on(StopSignal::TSTP).await;
+        if let Err(e) = sys::process::stop_ourselves() {
+            warn!("it cannot be stopped: {e}");
+        }
+    }
+
+    /// Returns when everybody has it.
+    async fn pass_on(&self, signal: StopSignal) {
+        let tell = |running: &Running| {
+            let (done, passed_on) = oneshot::channel();
+            running.tell(Message::PassOn(signal, done));
+            passed_on
+        };
+        let until = Instant::now() + LOOK_LIMIT;
+        let waiting: Vec<_> = self.services.values().map(tell).collect();
+        for passed_on in waiting {
+            // Dropped is done; and one that is about to end needs no signal.
+            let _ = timeout_at(until, passed_on).await;
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Slug, Option<CommandExit>), tokio::task::JoinError>) {
         match ended {
-            Ok(slug) => {
+            Ok((slug, exit)) => {
+                self.command_exit = exit.or(self.command_exit.take());
                 self.services.remove(&slug);
                 let left = self.leaving.remove(&slug);
                 for (definition, share) in left.into_iter().flat_map(|left| left.next) {
@@ -229,7 +276,8 @@ impl Supervisor {
     }
 
     fn all_asleep(&self) -> bool {
-        status::all_asleep(self.services.values().map(|running| &running.gauge))
+        let mut all = self.services.values();
+        all.all(|running| running.gauge.is_asleep(&running.definition.recipe))
     }
 
     fn tell_status(&self) {

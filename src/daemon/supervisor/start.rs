@@ -35,13 +35,15 @@ const CONTROL_GROUP: &str = "sleepingd";
 
 impl Supervisor {
     pub(super) async fn bring_up(
-        options: Options,
+        mut options: Options,
         runtime: Option<&Runtime>,
     ) -> Result<Self, StartError> {
         let activated = !options.inherited.sockets.is_empty();
+        let given = options.given.take();
         let mut supervisor = Self::without_services(options, runtime)?;
+        supervisor.passes_on = given.is_some();
         supervisor.after_idle_exit = supervisor.was_idle_exit();
-        supervisor.begin(activated).await?;
+        supervisor.begin(activated, given).await?;
         supervisor.after_idle_exit = false;
         Ok(supervisor)
     }
@@ -113,12 +115,21 @@ impl Supervisor {
             started_with: None,
             exit_idle: None,
             asleep_since: None,
+            passes_on: false,
+            command_exit: None,
             after_idle_exit: false,
         }
     }
 
-    pub(super) async fn begin(&mut self, activated: bool) -> Result<(), StartError> {
-        let loaded = self.first_configuration(activated)?;
+    pub(super) async fn begin(
+        &mut self,
+        activated: bool,
+        given: Option<Loaded>,
+    ) -> Result<(), StartError> {
+        let loaded = match given {
+            Some(given) => given,
+            None => self.first_configuration(activated)?,
+        };
         warn_of_missing_accounts(&loaded);
         self.exit_idle = loaded.exit_idle;
         self.started_with = loaded.threads;
@@ -128,7 +139,7 @@ impl Supervisor {
         let errors = self.apply(loaded, &[]).await;
         // Those of services that are there have been asked for by now.
         self.end_strays();
-        if activated {
+        if activated && !self.passes_on {
             self.caveats.extend(errors);
         } else if !errors.is_empty() {
             return Err(StartError::Listen(errors));

@@ -29,6 +29,22 @@ pub fn remember_ignored() -> io::Result<()> {
     Ok(())
 }
 
+/// Stops this process, all its threads, until it gets SIGCONT.
+///
+/// # Errors
+/// As kill(2).
+pub fn stop_ourselves() -> io::Result<()> {
+    nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP)?;
+    Ok(())
+}
+
+/// Whether this signal was ignored when the daemon started, as nohup(1) has it.
+#[must_use]
+pub fn was_ignored_at_start(signal: i32) -> bool {
+    (1..=LAST_SIGNAL).contains(&signal)
+        && IGNORED_AT_START.load(Ordering::Relaxed) & bit(signal) != 0
+}
+
 pub(super) fn ignored_now() -> u64 {
     let mut ignored = 0;
     for signal in (1..=LAST_SIGNAL).filter(|s| !matches!(*s, libc::SIGPIPE | libc::SIGCHLD)) {

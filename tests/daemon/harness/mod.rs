@@ -236,6 +236,19 @@ impl Stage {
         Daemon::start_with_journal(command, runtime, self.marker())
     }
 
+    /// `sleepingd forward` with these arguments, once it is ready.
+    #[track_caller]
+    pub fn forward(&self, arguments: &[&str]) -> Daemon {
+        self.forward_by(self.command(SLEEPINGD), arguments)
+    }
+
+    /// The same, as this command starts it.
+    #[track_caller]
+    pub fn forward_by(&self, mut command: Command, arguments: &[&str]) -> Daemon {
+        command.arg("forward").args(arguments);
+        Daemon::start(command, self.path("run"), self.marker())
+    }
+
     /// A program that finds our marker, and nothing of the environment of this test.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
