@@ -13,6 +13,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("commands", command::fuzz::all),
     ("config", config::fuzz::all),
+    ("import", config::import::fuzz::all),
     ("netlink", sys::diag::fuzz::all),
     ("pool", relay::pool_sim::play),
     ("proxy_header", proxy_protocol::fuzz::all),

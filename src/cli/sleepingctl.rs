@@ -28,6 +28,8 @@ pub enum Command {
     Reload,
     /// After a change of the files: check them, then open and close sockets and reload the daemon
     Apply(ApplyArgs),
+    /// Write the sections that do what ynetd does: of its file, its command line, or both
+    Import(ImportArgs),
 }
 
 /// Which status, and how it is shown.
@@ -46,4 +48,15 @@ pub struct ApplyArgs {
     /// Say what would be done
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What ynetd is told.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// ynetd's YAML file, in place of the one that -config names
+    #[arg(value_hint = ValueHint::FilePath, required_unless_present = "argument")]
+    pub file: Option<PathBuf>,
+    /// What follows its name on ynetd's command line
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub argument: Vec<String>,
 }

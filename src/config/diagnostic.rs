@@ -127,7 +127,7 @@ impl Report {
 
 /// The text in one line, with what a terminal would act on or an eye would miss written as an
 /// escape, and at most `max` characters of it.
-fn printable(text: &str, max: usize) -> String {
+pub(super) fn printable(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for (i, c) in text.chars().enumerate() {
         if i == max {

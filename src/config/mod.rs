@@ -12,6 +12,7 @@
 //! supervised.rs COMMAND   -> a backend of ours, and what cannot stand beside it
 //! clashes.rs    services  -> what no two of them can have
 //! circles.rs    services  -> those that lead to one another for ever
+//! import/       ynetd's   -> a file of ours, as text
 //! ```
 //!
 //! `forward.rs` makes a service of a command line's options instead.
@@ -32,6 +33,7 @@ mod files;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub mod import;
 pub mod keys;
 mod lines;
 mod ready_made;

@@ -25,6 +25,7 @@
 //! | `installed` | what a package counts on: a daemon with nothing to do yet, and the group `sleepingd` |
 //! | `ready_made` | UNIT and CONTAINER |
 //! | `faces` | sleepingctl, exit codes, examples, the README's table |
+//! | `importing` | `sleepingctl import`, and what it writes |
 //! | `manager` | `sleepingd start`, `stop` and `status`, as sleeping-beauty had them |
 //! | `catalog` | which messages `journalctl -x` explains |
 //!
@@ -50,6 +51,7 @@ mod exhaustion;
 mod faces;
 mod failing;
 mod forward;
+mod importing;
 mod installed;
 mod limits;
 mod manager;

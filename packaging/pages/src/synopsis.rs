@@ -55,7 +55,10 @@ fn usage(command: &Command) -> String {
         .map(|arg| {
             let again = if repeats(arg) { "..." } else { "" };
             let word = shortest(arg);
-            if arg.is_required_set() {
+            if arg.is_last_set() {
+                // Whatever it begins with, it is no option of ours.
+                format!(" [{} {word}{again}]", roff::bold("--"))
+            } else if arg.is_required_set() {
                 format!(" {word}{again}")
             } else {
                 format!(" [{word}]{again}")

@@ -31,10 +31,7 @@ use sleepingd::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{RELOAD_LIMIT, UNAVAILABLE, fail, failed};
-
-/// EX_CONFIG: the configuration.
-const CONFIG: u8 = 78;
+use super::{CONFIG, RELOAD_LIMIT, UNAVAILABLE, fail, failed};
 
 /// systemd reads all its units, and runs all generators.
 const SYSTEMD_LIMIT: Duration = Duration::from_secs(90);

@@ -3,6 +3,7 @@
 
 mod absent;
 mod apply;
+mod import;
 
 use std::{
     io::{IsTerminal, Write, stdout},
@@ -13,7 +14,7 @@ use std::{
 
 use clap::Parser;
 use sleepingd::{
-    cli::sleepingctl::{Cli, Command, StatusArgs},
+    cli::sleepingctl::{ApplyArgs, Cli, Command, StatusArgs},
     control::{
         Client, ClientError, Status,
         api::{ServiceStatus, State},
@@ -24,12 +25,21 @@ use sleepingd::{
 
 /// EX_USAGE: the command line.
 const USAGE: u8 = 64;
+/// EX_CONFIG: the configuration.
+const CONFIG: u8 = 78;
 /// EX_UNAVAILABLE: there is no daemon to ask.
 const UNAVAILABLE: u8 = 69;
 /// As `systemctl status` has it: not running.
 const ASLEEP: u8 = 3;
 /// As `systemctl status` has it: no such unit.
 const UNKNOWN: u8 = 4;
+
+/// What the daemon is needed for.
+enum Talk {
+    Status(StatusArgs),
+    Reload,
+    Apply(ApplyArgs),
+}
 
 /// A status is read from memory; a reload parses files and binds ports.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
@@ -49,10 +59,16 @@ fn main() -> ExitCode {
     let command = cli
         .command
         .unwrap_or_else(|| Command::Status(StatusArgs::default()));
+    let command = match command {
+        Command::Import(args) => return import::import(&args),
+        Command::Status(args) => Talk::Status(args),
+        Command::Reload => Talk::Reload,
+        Command::Apply(args) => Talk::Apply(args),
+    };
     let usual = || match command {
         // It is about systemd's units, so about the daemon that systemd starts.
-        Command::Apply(_) => scope.control_socket_of_manager(),
-        Command::Status(_) | Command::Reload => scope.control_socket(),
+        Talk::Apply(_) => scope.control_socket_of_manager(),
+        Talk::Status(_) | Talk::Reload => scope.control_socket(),
     };
     let Some(socket) = cli.socket.clone().or_else(usual) else {
         return fail("there is no runtime directory; give --socket", UNAVAILABLE);
@@ -66,9 +82,9 @@ fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match command {
-            Command::Status(args) => tell_status(scope, &socket, &args).await,
-            Command::Reload => reload(&socket).await,
-            Command::Apply(args) => apply::apply(scope, &socket, args.dry_run).await,
+            Talk::Status(args) => tell_status(scope, &socket, &args).await,
+            Talk::Reload => reload(&socket).await,
+            Talk::Apply(args) => apply::apply(scope, &socket, args.dry_run).await,
         }
     })
 }
@@ -121,6 +137,11 @@ fn show(mut status: Status, service: Option<&str>, json: bool) -> ExitCode {
             stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         )
     };
+    print(&text, code)
+}
+
+/// Exits with `code` when it is written.
+fn print(text: &str, code: u8) -> ExitCode {
     match stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough (`| head`) is no failure.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => fail(&e.to_string(), 1),

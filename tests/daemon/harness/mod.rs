@@ -46,7 +46,7 @@ use socket2::{Domain, Socket, Type};
 pub use faults::Faults;
 pub use namespaces::{inside, with_own_groups, with_own_run, with_slow_users};
 pub use needs::{has, is_root, may_open, skipped};
-pub use process::{Daemon, Ended};
+pub use process::{Daemon, Ended, run};
 pub use sockets::{
     Backend, Server, connect, connect_from, fetch, in_state, is_reset, is_silent, is_turned_away,
     is_turned_away_from, knock_from, reset, rest, take, wildcard_port,
