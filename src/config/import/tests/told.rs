@@ -282,3 +282,24 @@ fn no_two_sections_have_one_name() {
         ]
     );
 }
+
+#[test]
+fn a_number_behind_a_name_is_none_that_another_program_has() {
+    let text = "services:\n- {proxy: {\":80\": b:1}, command: [sleep-2]}\n\
+                - {proxy: {\":81\": b:1}, command: [sleep]}\n\
+                - {proxy: {\":82\": b:1}, command: [sleep]}\n";
+    let names = definitions(of_file(text)).into_iter();
+    let names: Vec<String> = names.map(|one| one.name.as_str().to_owned()).collect();
+    assert_eq!(names, ["sleep-2", "sleep", "sleep-3"]);
+}
+
+#[test]
+fn never_is_written_as_such() {
+    for after in ["", "0", "0s", "-5m"] {
+        let text = format!(
+            "services:\n- {{proxy: {{\":80\": b:1}}, command: [x], stop_after: '{after}'}}\n"
+        );
+        let text = of_file(&text).unwrap().text;
+        assert!(text.contains("\nIDLE_TIME=infinity\n"), "{text}");
+    }
+}
