@@ -21,7 +21,7 @@ pub struct Cli {
 pub enum Command {
     /// Run in the foreground (the default)
     Run(RunArgs),
-    /// Forward to one service, with no file; behind -- the command that is the backend
+    /// Forward to one service, with no file; the command at the end is the backend
     Forward(Box<ForwardArgs>),
     /// Check the configuration and explain what it does
     Check(CheckArgs),
