@@ -64,7 +64,7 @@ pub struct ForwardArgs {
     /// Where the backend is (TARGET)
     #[arg(long, value_name = "ADDRESS")]
     pub target: Vec<String>,
-    /// Pairs of where to listen and where that leads, "LISTEN TARGET [LISTEN TARGET...]" (PROXY)
+    /// Pairs of where to listen and where that leads, "LISTEN TARGET [LISTEN TARGET...]" (PROXY); not yet
     #[arg(long, value_name = "PAIRS")]
     pub proxy: Vec<String>,
     /// What separates the addresses of --proxy, beside blanks
@@ -98,7 +98,7 @@ pub struct ForwardArgs {
     #[arg(long, alias = "connections-max", value_name = "NUMBER")]
     pub max_connections: Option<String>,
     /// Log every connection and every step
-    #[arg(long, alias = "verbose", short = 'd', short_alias = 'v')]
+    #[arg(long, alias = "verbose", short_alias = 'v')]
     pub debug: bool,
     /// The backend and its arguments, run without a shell
     #[arg(last = true, value_name = "COMMAND")]

@@ -49,7 +49,10 @@ pub(super) fn variables(
     let mut all = Variables::default();
     if request.recipe.attached {
         // What was for us alone has been taken out of it.
-        all.set.extend(std::env::vars_os());
+        let for_it = |(name, _): &(OsString, OsString)| {
+            identity.switch.is_none() || OF_THE_USER.iter().all(|one| name != one)
+        };
+        all.set.extend(std::env::vars_os().filter(for_it));
     }
     let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
     all.set("PATH", path.unwrap_or_else(|| DEFAULT_PATH.into()));

@@ -4,6 +4,9 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::roff;
 
+/// With more than these a line of usage says only that there are some: they are listed below it.
+const MOST_FLAGS: usize = 8;
+
 /// A line for each command.
 pub fn of(program: &Command) -> String {
     let name = program.get_name();
@@ -49,8 +52,10 @@ fn own(command: &Command) -> impl Iterator<Item = &Arg> {
 fn usage(command: &Command) -> String {
     let (positional, flags): (Vec<&Arg>, Vec<&Arg>) =
         own(command).partition(|arg| arg.is_positional());
-    flags
-        .into_iter()
+    let many = flags.len() > MOST_FLAGS;
+    let in_short = if many { " [OPTION]..." } else { "" };
+    let flags = flags.into_iter().filter(|_| !many);
+    let words: String = flags
         .chain(positional)
         .map(|arg| {
             let again = if repeats(arg) { "..." } else { "" };
@@ -64,7 +69,8 @@ fn usage(command: &Command) -> String {
                 format!(" [{word}]{again}")
             }
         })
-        .collect()
+        .collect();
+    format!("{in_short}{words}")
 }
 
 fn shortest(arg: &Arg) -> String {

@@ -172,11 +172,8 @@ fn serve(
     sys::process::remember_ignored()
         .map_err(|e| fail(&format!("the signals that are ignored cannot be read: {e}")))?;
     // In a container: what follows is not for process 1.
-    match sys::process::leave_init_behind() {
-        Ok(None) => {}
-        Ok(Some(status)) => return Err(ExitCode::from(status)),
-        Err(e) => return Err(fail(&format!("as process 1, a child is needed: {e}"))),
-    }
+    sys::process::leave_init_behind()
+        .map_err(|e| fail(&format!("as process 1, a child is needed: {e}")))?;
     let level = if debug { Level::DEBUG } else { Level::INFO };
     let _log = journal::init(level).map_err(|e| fail(&e.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

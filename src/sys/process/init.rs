@@ -17,15 +17,15 @@ use nix::{
 
 use super::group::send_signal;
 
-/// Where this process is process 1, splits it: returns `None` in a child, which is to do all the
-/// work, and in process 1, which reaps and passes signals on until then, the exit status of that
-/// child as a shell has it. Elsewhere does nothing. To be called while there is one thread.
+/// Where this process is process 1, splits it: returns in a child, which is to do all the work,
+/// while process 1 reaps and passes signals on, and exits as the child does. Elsewhere does nothing.
+/// To be called while there is one thread.
 ///
 /// # Errors
 /// As fork(2) and sigprocmask(2).
-pub fn leave_init_behind() -> io::Result<Option<u8>> {
+pub fn leave_init_behind() -> io::Result<()> {
     if getpid().as_raw() != 1 {
-        return Ok(None);
+        return Ok(());
     }
     // Before the fork: what comes meanwhile waits until it is asked for.
     let all = SigSet::all();
@@ -35,11 +35,13 @@ pub fn leave_init_behind() -> io::Result<Option<u8>> {
     match unsafe { fork() }? {
         ForkResult::Child => {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-            Ok(None)
+            Ok(())
         }
         ForkResult::Parent { child } => {
             close_all();
-            Ok(Some(u8::try_from(be_init(child)).unwrap_or(u8::MAX)))
+            let status = be_init(child);
+            // SAFETY: cannot fail, and runs nothing: what destructors would close is closed already.
+            unsafe { libc::_exit(status) }
         }
     }
 }
@@ -97,7 +99,8 @@ fn reap(child: Pid) -> Option<i32> {
 
 /// The sockets and pipes are the child's: with us they would stay open when it has closed them.
 fn close_all() {
-    // SAFETY: nothing in this process uses a descriptor from here on, but for 0 to 2.
+    // SAFETY: nothing in this process uses a descriptor from here on, but for 0 to 2: it ends by
+    // _exit.
     // Before Linux 5.9 there is no such call: they stay open until the child ends, and we with it.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
 }
