@@ -119,11 +119,14 @@ fn passes_on(signal: Signal, name: &str) {
     let mut between = Between::with(&["--stop-signal", "SIGUSR1"]);
     let mut client = connect(between.front);
     let heard = between.stage.path("heard");
+    let listening = between.stage.path("listening");
     let left = between.stage.called("command").does(&format!(
         "for s in HUP INT TERM USR1; do trap \"echo $s >> {}; kill \\$!; exit 7\" $s; done; \
-         sleep 1000 & wait; wait",
-        heard.display()
+         sleep 1000 & touch {}; wait; wait",
+        heard.display(),
+        listening.display()
     ));
+    until("it heeds all of them", || listening.exists());
     let server = Server::greeting(between.back, "page");
     assert_eq!(rest(&mut client), "page");
     drop((client, server));

@@ -239,7 +239,10 @@ impl Stage {
     /// `sleepingd forward` with these arguments, once it is ready.
     #[track_caller]
     pub fn forward(&self, arguments: &[&str]) -> Daemon {
-        self.forward_by(self.command(SLEEPINGD), arguments)
+        // What a shell has in the background ignores SIGINT, and so would we.
+        let mut command = self.command("env");
+        command.args(["--default-signal", SLEEPINGD]);
+        self.forward_by(command, arguments)
     }
 
     /// The same, as this command starts it.
